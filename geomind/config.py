@@ -1,0 +1,197 @@
+"""Settings: frozen, validated values read from YAML and the command line. They open, create and download nothing else."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from geomind.errors import ConfigError
+
+
+class Settings(BaseModel):
+    """What every group of settings is: frozen, without unknown keys, each field with its own docstring."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class BackboneConfig(Settings):
+    """The image encoder and the weights it starts from."""
+
+    name: str = "efficientnet_b0"
+    """`efficientnet_b0` … `efficientnet_b7`, or `scene_net`, the small network of the demo."""
+    weights: str = "imagenet"
+    """`imagenet` (downloaded once), `none`, or a file: a published state dict or a GeoMind checkpoint."""
+
+
+class AugmentConfig(Settings):
+    """Random changes of a training photo; 0 or false turns one off."""
+
+    crop_scale_min: float = Field(0.7, gt=0, le=1)
+    """Smallest share of the photo's area that a random crop keeps; 1 keeps the whole square."""
+    horizontal_flip: bool = False
+    """Mirror half of the photos; this mirrors the side of the road and the script."""
+    vertical_flip: bool = False
+    """Turn half of the photos upside down."""
+    rotation_degrees: float = Field(0.0, ge=0, le=180)
+    """Largest turn to either side, degrees."""
+    color_jitter: float = Field(0.2, ge=0, le=1)
+    """Largest relative change of brightness, contrast and saturation."""
+    hue_jitter: float = Field(0.02, ge=0, le=0.5)
+    """Largest change of hue, as a share of the colour circle."""
+    grayscale_probability: float = Field(0.0, ge=0, le=1)
+    """Share of photos that lose their colour."""
+
+
+class TrainingConfig(Settings):
+    """What training a Director and training an Expert have in common."""
+
+    backbone: BackboneConfig = BackboneConfig()
+    """The image encoder."""
+    augment: AugmentConfig = AugmentConfig()
+    """Random changes of training photos."""
+    image_size: int = Field(224, ge=32, le=1024)
+    """Side of the square that the network sees, pixels."""
+    batch_size: int = Field(32, ge=1)
+    """Photos a step."""
+    max_epochs: int = Field(30, ge=1)
+    """Passes over the training photos, at most."""
+    learning_rate: float = Field(5e-4, gt=0)
+    """Step size of AdamW at its highest."""
+    weight_decay: float = Field(1e-4, ge=0)
+    """Weight decay of AdamW."""
+    schedule: Literal["plateau", "one_cycle"] = "plateau"
+    """`plateau` lowers the rate when val_loss stalls; `one_cycle` rises and falls once over max_epochs."""
+    plateau_factor: float = Field(0.5, gt=0, lt=1)
+    """What the plateau schedule multiplies the rate by."""
+    plateau_patience: int = Field(3, ge=0)
+    """Epochs without a better val_loss before the plateau schedule lowers the rate."""
+    early_stopping_patience: int = Field(6, ge=1)
+    """Epochs without a better val_loss before training stops."""
+    dropout: float = Field(0.2, ge=0, lt=1)
+    """Share of pooled features dropped before the head, in training."""
+    seed: int = Field(0, ge=0)
+    """Seed of weights, order and augmentation: the same seed gives the same weights on CPU."""
+    workers: int = Field(2, ge=0)
+    """Processes that decode photos; 0 decodes in the training process."""
+    cache_photos: bool = False
+    """Decode each photo once and keep it in memory; for sets that fit there, with workers=0."""
+    device: Literal["auto", "cpu", "gpu"] = "auto"
+    """Where to train; `auto` takes a GPU where there is one."""
+
+
+class DirectorConfig(TrainingConfig):
+    """Stage 1: which region a photo shows."""
+
+    balance: Literal["none", "class_weights", "sampler"] = "class_weights"
+    """How rare regions are made to count: weights in the loss, a sampler that repeats them, or not at all."""
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    """Share of each label spread over all regions."""
+
+
+class ExpertConfig(TrainingConfig):
+    """Stage 2: where in its region a photo was taken."""
+
+    loss: Literal["mse", "smooth_l1"] = "smooth_l1"
+    """Loss on box-normalised coordinates."""
+    box_quantile: float = Field(0.005, ge=0, lt=0.5)
+    """Share of training places left outside the box at each side, so that one island does not stretch it."""
+    box_padding: float = Field(0.02, ge=0, le=1)
+    """Share of the box's side added at each side: a sigmoid hardly reaches its ends."""
+
+
+AnyConfig = TypeVar("AnyConfig", bound=Settings)
+
+
+def load_config(kind: type[AnyConfig], path: Path | str | None = None, overrides: Sequence[str] = ()) -> AnyConfig:
+    """Read settings: defaults, then the YAML file, then `key=value` of the command line; the later wins.
+
+    Args:
+        kind: The settings to build.
+        path: A YAML file (1.2, so that `NO` is text and `5e-4` a number).
+        overrides: `key=value` with dots between levels, as in ``backbone.weights=none``; the value is YAML.
+
+    Raises:
+        ConfigError: a key is unknown (the nearest is named), or a value is of another type or out of range.
+    """
+    values: dict[str, Any] = {}
+    where = str(path) if path is not None else "--set"
+    if path is not None:
+        values = _read_yaml(Path(path))
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"--set {override}: write it as key=value, as in --set backbone.weights=none.")
+        _put(values, key.strip().split("."), _parse_yaml(text, where=f"--set {override}"))
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, kind, where)) from error
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"Cannot read the settings {path}: {error}.") from error
+    values = _parse_yaml(text, where=str(path))
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} holds no settings: it needs lines of the form `key: value`.")
+    return values
+
+
+def _parse_yaml(text: str, *, where: str) -> Any:
+    from ruamel.yaml import YAML, YAMLError
+
+    try:
+        return YAML(typ="safe", pure=True).load(text)
+    except YAMLError as error:
+        raise ConfigError(f"{where} is not valid YAML: {' '.join(str(error).split())}.") from error
+
+
+def _put(values: dict[str, Any], keys: list[str], value: Any) -> None:
+    for key in keys[:-1]:
+        inner = values.setdefault(key, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"--set {'.'.join(keys)}: '{key}' is a value, not a group of settings.")
+        values = inner
+    values[keys[-1]] = value
+
+
+def _explain(error: ValidationError, kind: type[Settings], where: str) -> str:
+    """Put the first of pydantic's complaints into one line that names the key, and the nearest one for a misspelt key."""
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        same_end = [name for name in _keys(kind) if name.split(".")[-1] == key.split(".")[-1]]
+        near = same_end or difflib.get_close_matches(key, _keys(kind), n=1, cutoff=0.5)
+        return f"Unknown setting '{key}' in {where}." + (f" Did you mean '{near[0]}'?" if near else "")
+    return f"Setting '{key}' in {where} is {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}."
+
+
+def _keys(kind: type[Settings], prefix: str = "") -> list[str]:
+    keys: list[str] = []
+    for name, info in kind.model_fields.items():
+        keys.append(prefix + name)
+        if isinstance(info.annotation, type) and issubclass(info.annotation, Settings):
+            keys += _keys(info.annotation, f"{prefix}{name}.")
+    return keys
+
+
+def to_yaml(settings: Mapping[str, Any] | Settings) -> str:
+    """Write settings as YAML, every key present."""
+    import io
+
+    from ruamel.yaml import YAML
+
+    text = io.StringIO()
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    yaml.dump(settings.model_dump() if isinstance(settings, Settings) else dict(settings), text)
+    return text.getvalue()

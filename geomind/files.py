@@ -1,0 +1,68 @@
+"""Writing files so that a reader sees the old one or the whole new one, never half. It does not know what is in them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from geomind.errors import OutputError
+
+
+@contextlib.contextmanager
+def atomic_path(final: Path | str) -> Iterator[Path]:
+    """Give a temporary path beside ``final``, moved onto it when the block ends well and removed when it does not.
+
+    The data is on the disk (fsync) before the name is, so that a crash leaves the old file or the new one.
+
+    Raises:
+        OutputError: the folder cannot be made or written, or the disk is full.
+    """
+    final = Path(final)
+    # The final ending stays last: writers choose their format by it.
+    temporary = final.with_name(f".{final.stem[:40]}.{os.getpid()}.partial{final.suffix}")
+    try:
+        make_folder(final.parent)
+        yield temporary
+        with temporary.open("rb+") as written:
+            os.fsync(written.fileno())
+        temporary.replace(final)
+    except OSError as error:
+        raise OutputError(f"Cannot write {final}: {_reason(error)}. Choose another output or free the disk.") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def make_folder(folder: Path | str) -> Path:
+    """Make a folder and its parents where they are missing.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"Cannot make the folder {folder}: {_reason(error)}. Choose another output.") from error
+    return Path(folder)
+
+
+def refuse_existing(path: Path | str, *, overwrite: bool) -> None:
+    """Stop before work begins that would end by replacing a file.
+
+    Raises:
+        OutputError: ``path`` exists and ``overwrite`` is false, or its folder cannot be written.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder; name a file.")
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path} exists already. Choose another name, or replace it with --overwrite.")
+    folder = make_folder(path.parent)
+    if not os.access(folder, os.W_OK):
+        raise OutputError(f"Cannot write in {folder}: permission denied. Choose another output.")
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from geomind.errors import OutputError
+from geomind.files import atomic_path, make_folder, refuse_existing
+
+
+def test_the_file_appears_whole_at_the_end(tmp_path: Path) -> None:
+    final = tmp_path / "deep" / "a.csv"
+    with atomic_path(final) as temporary:
+        temporary.write_text("x")
+        assert temporary.suffix == ".csv"
+        assert not final.exists()
+    assert final.read_text() == "x"
+    assert list(final.parent.iterdir()) == [final]
+
+
+def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    final = tmp_path / "a.csv"
+    final.write_text("old")
+    with pytest.raises(ZeroDivisionError), atomic_path(final) as temporary:
+        temporary.write_text("half")
+        raise ZeroDivisionError
+    assert final.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [final]
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="Cannot make the folder"):
+        make_folder(tmp_path / "file" / "sub")
+    with pytest.raises(OutputError), atomic_path(tmp_path / "file" / "sub" / "a.csv") as temporary:
+        temporary.write_text("")
+
+
+def test_a_full_disk_is_an_output_error(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="no space left"), atomic_path(tmp_path / "a.csv"):
+        raise OSError(28, "No space left on device")
+
+
+def test_existing_files_are_refused_before_work(tmp_path: Path) -> None:
+    final = tmp_path / "a.csv"
+    refuse_existing(final, overwrite=False)
+    final.write_text("")
+    with pytest.raises(OutputError, match="--overwrite"):
+        refuse_existing(final, overwrite=False)
+    refuse_existing(final, overwrite=True)
+    with pytest.raises(OutputError, match="is a folder"):
+        refuse_existing(tmp_path, overwrite=True)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+def test_a_folder_without_permission_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(OutputError, match="permission denied"):
+        refuse_existing(tmp_path / "a.csv", overwrite=False)

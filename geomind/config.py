@@ -1,4 +1,4 @@
-"""Settings: frozen, validated values read from YAML and the command line. They open, create and download nothing else."""
+"""Settings: frozen, validated values from YAML and the command line. They open, create and download nothing else."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ class BackboneConfig(Settings):
 class AugmentConfig(Settings):
     """Random changes of a training photo; 0 or false turns one off."""
 
-    crop_scale_min: float = Field(0.7, gt=0, le=1)
+    crop_scale_min: float = Field(default=0.7, gt=0, le=1)
     """Smallest share of the photo's area that a random crop keeps; 1 keeps the whole square."""
     horizontal_flip: bool = False
     """Mirror half of the photos; this mirrors the side of the road and the script."""
     vertical_flip: bool = False
     """Turn half of the photos upside down."""
-    rotation_degrees: float = Field(0.0, ge=0, le=180)
+    rotation_degrees: float = Field(default=0.0, ge=0, le=180)
     """Largest turn to either side, degrees."""
-    color_jitter: float = Field(0.2, ge=0, le=1)
+    color_jitter: float = Field(default=0.2, ge=0, le=1)
     """Largest relative change of brightness, contrast and saturation."""
-    hue_jitter: float = Field(0.02, ge=0, le=0.5)
+    hue_jitter: float = Field(default=0.02, ge=0, le=0.5)
     """Largest change of hue, as a share of the colour circle."""
-    grayscale_probability: float = Field(0.0, ge=0, le=1)
+    grayscale_probability: float = Field(default=0.0, ge=0, le=1)
     """Share of photos that lose their colour."""
 
 
@@ -53,29 +53,29 @@ class TrainingConfig(Settings):
     """The image encoder."""
     augment: AugmentConfig = AugmentConfig()
     """Random changes of training photos."""
-    image_size: int = Field(224, ge=32, le=1024)
+    image_size: int = Field(default=224, ge=32, le=1024)
     """Side of the square that the network sees, pixels."""
-    batch_size: int = Field(32, ge=1)
+    batch_size: int = Field(default=32, ge=1)
     """Photos a step."""
-    max_epochs: int = Field(30, ge=1)
+    max_epochs: int = Field(default=30, ge=1)
     """Passes over the training photos, at most."""
-    learning_rate: float = Field(5e-4, gt=0)
+    learning_rate: float = Field(default=5e-4, gt=0)
     """Step size of AdamW at its highest."""
-    weight_decay: float = Field(1e-4, ge=0)
+    weight_decay: float = Field(default=1e-4, ge=0)
     """Weight decay of AdamW."""
     schedule: Literal["plateau", "one_cycle"] = "plateau"
     """`plateau` lowers the rate when val_loss stalls; `one_cycle` rises and falls once over max_epochs."""
-    plateau_factor: float = Field(0.5, gt=0, lt=1)
+    plateau_factor: float = Field(default=0.5, gt=0, lt=1)
     """What the plateau schedule multiplies the rate by."""
-    plateau_patience: int = Field(3, ge=0)
+    plateau_patience: int = Field(default=3, ge=0)
     """Epochs without a better val_loss before the plateau schedule lowers the rate."""
-    early_stopping_patience: int = Field(6, ge=1)
+    early_stopping_patience: int = Field(default=6, ge=1)
     """Epochs without a better val_loss before training stops."""
-    dropout: float = Field(0.2, ge=0, lt=1)
+    dropout: float = Field(default=0.2, ge=0, lt=1)
     """Share of pooled features dropped before the head, in training."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(default=0, ge=0)
     """Seed of weights, order and augmentation: the same seed gives the same weights on CPU."""
-    workers: int = Field(2, ge=0)
+    workers: int = Field(default=2, ge=0)
     """Processes that decode photos; 0 decodes in the training process."""
     cache_photos: bool = False
     """Decode each photo once and keep it in memory; for sets that fit there, with workers=0."""
@@ -88,7 +88,7 @@ class DirectorConfig(TrainingConfig):
 
     balance: Literal["none", "class_weights", "sampler"] = "class_weights"
     """How rare regions are made to count: weights in the loss, a sampler that repeats them, or not at all."""
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     """Share of each label spread over all regions."""
 
 
@@ -97,9 +97,9 @@ class ExpertConfig(TrainingConfig):
 
     loss: Literal["mse", "smooth_l1"] = "smooth_l1"
     """Loss on box-normalised coordinates."""
-    box_quantile: float = Field(0.005, ge=0, lt=0.5)
+    box_quantile: float = Field(default=0.005, ge=0, lt=0.5)
     """Share of training places left outside the box at each side, so that one island does not stretch it."""
-    box_padding: float = Field(0.02, ge=0, le=1)
+    box_padding: float = Field(default=0.02, ge=0, le=1)
     """Share of the box's side added at each side: a sigmoid hardly reaches its ends."""
 
 
@@ -146,7 +146,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _parse_yaml(text: str, *, where: str) -> Any:
-    from ruamel.yaml import YAML, YAMLError
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
 
     try:
         return YAML(typ="safe", pure=True).load(text)
@@ -164,7 +165,7 @@ def _put(values: dict[str, Any], keys: list[str], value: Any) -> None:
 
 
 def _explain(error: ValidationError, kind: type[Settings], where: str) -> str:
-    """Put the first of pydantic's complaints into one line that names the key, and the nearest one for a misspelt key."""
+    """Put the first of pydantic's complaints into one line; a misspelt key is given its nearest one."""
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":

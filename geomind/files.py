@@ -1,9 +1,10 @@
-"""Writing files so that a reader sees the old one or the whole new one, never half. It does not know what is in them."""
+"""Writing files so that a reader sees the old one or the whole new one, never half. It knows not what is in them."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +22,9 @@ def atomic_path(final: Path | str) -> Iterator[Path]:
     """
     final = Path(final)
     # The final ending stays last: writers choose their format by it.
-    temporary = final.with_name(f".{final.stem[:40]}.{os.getpid()}.partial{final.suffix}")
+    # A name of 255 bytes leaves no room for more, so it is cut; the checksum keeps two such names apart.
+    checksum = f"{zlib.crc32(os.fsencode(final.name)):08x}"
+    temporary = final.with_name(f".{final.stem[:40]}.{checksum}.{os.getpid()}.partial{final.suffix[:20]}")
     try:
         make_folder(final.parent)
         yield temporary

@@ -25,7 +25,12 @@ class Silent:
     def track(self, what: str, total: int | None) -> Iterator[Advance]:
         """Take the steps and show nothing."""
         del what, total
-        yield lambda steps=1, note="": None
+        yield _nothing
+
+
+def _nothing(steps: float = 1, note: str = "") -> None:
+    """Show no step."""
+    del steps, note
 
 
 SILENT = Silent()

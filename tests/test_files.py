@@ -37,6 +37,19 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         temporary.write_text("")
 
 
+def test_long_names_that_begin_alike_are_written_at_once(tmp_path: Path) -> None:
+    """`<long stem>.csv` and `<long stem>.rejected.csv` shared one temporary file, cut to the same 40 characters."""
+    first, second = tmp_path / ("x" * 50 + ".csv"), tmp_path / ("x" * 50 + ".rejected.csv")
+    with atomic_path(first) as one, atomic_path(second) as other:
+        one.write_text("1")
+        other.write_text("2")
+    assert (first.read_text(), second.read_text()) == ("1", "2")
+    longest = tmp_path / ("é" * 125 + ".csv")  # 254 bytes
+    with atomic_path(longest) as temporary:
+        temporary.write_text("3")
+    assert longest.read_text() == "3"
+
+
 def test_a_full_disk_is_an_output_error(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="no space left"), atomic_path(tmp_path / "a.csv"):
         raise OSError(28, "No space left on device")

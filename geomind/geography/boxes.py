@@ -51,8 +51,8 @@ class Box:
         latitude = points[:, 0]
         start = _after_widest_gap(points[:, 1])
         longitude = start + (points[:, 1] - start) % 360
-        south, north = _padded(*np.quantile(latitude, [quantile, 1 - quantile]), padding)
-        west, east = _padded(*np.quantile(longitude, [quantile, 1 - quantile]), padding)
+        south, north = _span(latitude, quantile, padding)
+        west, east = _span(longitude, quantile, padding)
         if east - west >= 360:
             west, east = -180.0, 180.0
         shift = float(wrap_longitude(west)) - west
@@ -85,8 +85,8 @@ class Box:
     def contains(self, points: ArrayLike) -> NDArray[np.bool_]:
         """Say which points lie in the box, its edges included: (..., 2) degrees -> (...)."""
         square = self.normalize(points)
-        inside: NDArray[np.bool_] = ((square >= 0) & (square <= 1)).all(axis=-1)
-        return inside
+        within = (square >= 0) & (square <= 1)
+        return within[..., 0] & within[..., 1]
 
     def error_km(self, normalized_error: float = 0.05) -> float:
         """Tell what an error of ``normalized_error`` on both axes costs at the middle of the box, km."""
@@ -103,6 +103,8 @@ def _after_widest_gap(longitude: NDArray[np.float64]) -> float:
     return float(ordered[(int(np.argmax(gaps)) + 1) % len(ordered)])
 
 
-def _padded(low: float, high: float, padding: float) -> tuple[float, float]:
+def _span(degrees: NDArray[np.float64], quantile: float, padding: float) -> tuple[float, float]:
+    """Give the two ends of all but the outermost values, padded."""
+    low, high = np.quantile(degrees, [quantile, 1 - quantile])
     margin = max((high - low) * padding, (SMALLEST_SIDE - (high - low)) / 2, 0)
     return float(low - margin), float(high + margin)

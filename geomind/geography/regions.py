@@ -1,4 +1,4 @@
-"""The one table of regions: id, slug, name, countries. It knows no boxes: those are fitted to photos and live in weights."""
+"""The one table of regions: id, slug, name, countries. It knows no boxes: those are fitted to photos."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ class RegionTable:
             return cls(str(table["name"]), tuple(regions))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ConfigError(
-                f"{where} is no region table ({error}). It needs `name` and `regions`, each of id, slug, name, countries."
+                f"{where} is no region table ({error}). It needs `name`, and `regions` of id, slug, name, countries."
             ) from error
 
     @classmethod
@@ -137,7 +137,8 @@ class RegionTable:
         Raises:
             ConfigError: the file is missing, is no YAML, or is no region table.
         """
-        from ruamel.yaml import YAML, YAMLError
+        from ruamel.yaml import YAML
+        from ruamel.yaml.error import YAMLError
 
         try:
             text = Path(path).read_text(encoding="utf-8")

@@ -23,7 +23,8 @@ def wrap_longitude(longitude: ArrayLike) -> NDArray[np.float64]:
     """Bring longitudes into [-180, 180]; values already there, both ends included, are unchanged."""
     longitude = np.asarray(longitude, dtype=np.float64)
     inside = np.abs(longitude) <= 180
-    return np.where(inside, longitude, (longitude + 180) % 360 - 180)
+    wrapped: NDArray[np.float64] = np.where(inside, longitude, (longitude + 180) % 360 - 180)
+    return wrapped
 
 
 def unit_vectors(points: ArrayLike) -> NDArray[np.float64]:

@@ -50,22 +50,29 @@ def test_the_fingerprint_tells_tables_apart() -> None:
     assert one.fingerprint != other.fingerprint
 
 
+def table_yaml(*regions: str) -> str:
+    return "name: t\nregions:" + "".join(f"\n  - {{{region}}}" for region in regions)
+
+
+FRANCE = "id: 0, slug: a, name: A, countries: [FR]"
+
+
 @pytest.mark.parametrize(
     ("yaml", "said"),
     [
-        ("name: t\nregions: [{id: 0, slug: a, name: A, countries: [FR]}]", "needs 2 to 1,000"),
-        ("name: t\nregions: [{id: 0, slug: a, name: A, countries: [FR]}, {id: 2, slug: b, name: B, countries: [DE]}]", "0, 1, 2"),
-        ("name: t\nregions: [{id: 0, slug: a, name: A, countries: [FR]}, {id: 1, slug: b, name: B, countries: [FR]}]", "'FR' is in regions 0 and 1"),
-        ("name: t\nregions: [{id: 0, slug: a, name: A, countries: [FR]}, {id: 1, slug: a, name: B, countries: [DE]}]", "slug twice"),
-        ("name: t\nregions: [{id: 0, slug: ../a, name: A, countries: [FR]}, {id: 1, slug: b, name: B, countries: [DE]}]", "slug '../a'"),
-        ("name: t\nregions: [{id: 0, slug: a, name: A, countries: [France]}, {id: 1, slug: b, name: B, countries: [DE]}]", "'France'"),
-        ("name: t\nregions: [{id: 0, slug: a, name: A}]", "not id, slug, name, countries"),
+        (table_yaml(FRANCE), "needs 2 to 1,000"),
+        (table_yaml(FRANCE, "id: 2, slug: b, name: B, countries: [DE]"), "0, 1, 2"),
+        (table_yaml(FRANCE, "id: 1, slug: b, name: B, countries: [FR]"), "'FR' is in regions 0 and 1"),
+        (table_yaml(FRANCE, "id: 1, slug: a, name: B, countries: [DE]"), "slug twice"),
+        (table_yaml(FRANCE, "id: 1, slug: ../b, name: B, countries: [DE]"), "slug '../b'"),
+        (table_yaml(FRANCE, "id: 1, slug: b, name: B, countries: [Germany]"), "'Germany'"),
+        (table_yaml(FRANCE, "id: 1, slug: b, name: B"), "not id, slug, name, countries"),
         ("name: t\nregion: []", "Unknown key 'region'"),
         ("just text", "Unknown key"),
         ("a: [", "not valid YAML"),
         ("", "is no region table"),
     ],
-)  # fmt: skip
+)
 def test_a_contradictory_table_is_refused_with_its_reason(tmp_path: Path, yaml: str, said: str) -> None:
     path = tmp_path / "table.yaml"
     path.write_text(yaml)

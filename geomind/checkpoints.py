@@ -1,0 +1,242 @@
+"""The only door to weights on disk: safetensors files that describe themselves. It builds no network."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, ValidationError
+
+import geomind
+from geomind.config import Settings
+from geomind.errors import CheckpointError, ConfigError
+from geomind.files import atomic_path
+from geomind.geography.boxes import Box
+from geomind.geography.regions import Region, RegionTable
+from geomind.photos import Preprocessing
+
+if TYPE_CHECKING:
+    import torch
+
+FORMAT_VERSION = 1
+"""Version of the description; a file of a newer one is refused."""
+
+
+class Description(Settings):
+    """What a weights file says of itself: enough to load it without any other file or number."""
+
+    format_version: int = FORMAT_VERSION
+    kind: Literal["director", "expert"]
+    """What the weights answer."""
+    region_table: dict[str, Any]
+    """The whole table of regions that the weights were trained on."""
+    preprocessing: Preprocessing
+    """How a photo becomes pixels."""
+    backbone: str
+    """Name of the image encoder."""
+    config: dict[str, Any]
+    """The settings of its training."""
+    metrics: dict[str, float] = Field(default_factory=dict)
+    """Validation metrics of these very weights."""
+    training_photos: int = 0
+    """Photos it was trained on."""
+    geomind_version: str = geomind.__version__
+    region_id: int | None = None
+    """Expert: its region."""
+    box: tuple[float, float, float, float] | None = None
+    """Expert: lat_min, lat_max, lon_min, lon_max of its box, degrees."""
+    region_medians: dict[int, tuple[float, float]] = Field(default_factory=dict)
+    """Director: the geodesic median place of each region, degrees; the answer where an Expert is missing."""
+
+    @property
+    def regions(self) -> RegionTable:
+        """The table of regions as a value."""
+        return RegionTable.from_dict(self.region_table, where="the weights")
+
+    @property
+    def fitted_box(self) -> Box:
+        """The Expert's box as a value.
+
+        Raises:
+            CheckpointError: the weights are no Expert's.
+        """
+        if self.box is None:
+            raise CheckpointError("These weights hold no box; they are not an Expert's.")
+        return Box(*self.box)
+
+
+def director_path(models: Path | str) -> Path:
+    """Say where a folder of models keeps its Director."""
+    return Path(models) / "director" / "director.safetensors"
+
+
+def expert_path(models: Path | str, region: Region) -> Path:
+    """Say where a folder of models keeps the Expert of a region."""
+    return Path(models) / "experts" / f"{region.id:02d}-{region.slug}.safetensors"
+
+
+def save_checkpoint(path: Path | str, state: Mapping[str, torch.Tensor], description: Description) -> None:
+    """Write weights with their description, atomically; the description carries a checksum of the weights.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    from safetensors.torch import save
+
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    metadata = {"geomind": description.model_dump_json(), "checksum": _checksum(state)}
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(save(state, metadata=metadata))
+
+
+def read_description(path: Path | str) -> Description:
+    """Read what a weights file says of itself, without its weights and without torch.
+
+    Raises:
+        CheckpointError: the file is missing, broken, no GeoMind file, or of a newer format.
+    """
+    return _describe(Path(path), _metadata(Path(path)))
+
+
+def load_checkpoint(
+    path: Path | str, kind: str, *, regions: RegionTable | None = None
+) -> tuple[dict[str, torch.Tensor], Description]:
+    """Read weights of one kind and their description; no code of the file is ever run.
+
+    Args:
+        path: The safetensors file.
+        kind: What the weights must be: `director` or `expert`.
+        regions: The table of regions that they must have been trained on, if any is asked for.
+
+    Raises:
+        CheckpointError: the file is missing or broken, of another kind, or of another table of regions.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = Path(path)
+    metadata = _metadata(path)
+    description = _describe(path, metadata)
+    if description.kind != kind:
+        raise CheckpointError(f"{path} holds weights of kind '{description.kind}', where '{kind}' is needed.")
+    if regions is not None:
+        check_regions(path, description, regions)
+    try:
+        state = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise _broken(path, error) from error
+    if _checksum(state) != metadata.get("checksum"):
+        raise _broken(path, "its checksum does not match")
+    return state, description
+
+
+def check_regions(path: Path | str, description: Description, regions: RegionTable) -> None:
+    """Make sure that weights and the rest speak of the same regions.
+
+    Raises:
+        CheckpointError: the weights were trained on another table.
+    """
+    own = description.regions
+    if own.fingerprint != regions.fingerprint:
+        raise CheckpointError(
+            f"{path} was trained on the region table '{own.name}' of {len(own)} regions, not on '{regions.name}' of "
+            f"{len(regions)} as asked for. Train it again, or use its own table."
+        )
+
+
+def load_network(network: torch.nn.Module, state: dict[str, torch.Tensor], path: Path | str) -> None:
+    """Put weights into the network they were made for.
+
+    Raises:
+        CheckpointError: they are another network's.
+    """
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"The weights {path} do not fit the network that they describe. Train them again."
+        ) from error
+
+
+def load_pretrained(path: Path | str) -> dict[str, torch.Tensor]:
+    """Read the image encoder's weights from a published state dict, or from a GeoMind checkpoint.
+
+    A ``.pth`` file goes through torch's restricted unpickler (``weights_only``), which builds tensors and nothing else.
+
+    Raises:
+        CheckpointError: the file is missing, broken, or holds anything but tensors.
+    """
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(
+            f"No weights at {path}. Name another file, or begin from none: --set backbone.weights=none."
+        )
+    try:
+        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+    except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, KeyError, TypeError) as error:
+        raise _broken(path, error) from error
+    except Exception as error:  # pickle's UnpicklingError, and whatever a hostile file provokes
+        raise CheckpointError(f"{path} holds more than tensors and is not loaded ({type(error).__name__}).") from error
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise CheckpointError(f"{path} is no state dict: it must map names to tensors.")
+    if any(name.startswith("backbone.") for name in state):  # a GeoMind checkpoint: its trunk, without its head
+        state = {name.removeprefix("backbone."): t for name, t in state.items() if name.startswith("backbone.")}
+    return state
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise CheckpointError(
+            f"No weights at {path}. Train them with `geomind train-director` and `geomind train-expert --region all`, "
+            "or name another folder with --models."
+        )
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        raise _broken(path, error) from error
+
+
+def _describe(path: Path, metadata: Mapping[str, str]) -> Description:
+    if "geomind" not in metadata:
+        raise CheckpointError(f"{path} is a safetensors file of another program: it holds no GeoMind description.")
+    try:
+        version = json.loads(metadata["geomind"]).get("format_version", 0)
+        if version > FORMAT_VERSION:
+            raise CheckpointError(
+                f"{path} has format {version}; this GeoMind reads up to {FORMAT_VERSION}. Upgrade GeoMind."
+            )
+        description = Description.model_validate_json(metadata["geomind"])
+        assert description.regions
+        return description
+    except (ValidationError, ValueError, AttributeError, TypeError, ConfigError) as error:
+        raise _broken(path, error) from error
+
+
+def _broken(path: Path, reason: Exception | str) -> CheckpointError:
+    text = re.sub(r"\s+", " ", str(reason)).strip().rstrip(".")[:200] or type(reason).__name__
+    return CheckpointError(
+        f"The weights {path} are incomplete or damaged ({text}). Copy them again or train them again."
+    )
+
+
+def _checksum(state: Mapping[str, torch.Tensor]) -> str:
+    """Hash names, shapes and bytes of all tensors: a flipped bit must not become a wrong place."""
+    import torch
+
+    digest = hashlib.blake2b(digest_size=16)
+    for name in sorted(state):
+        tensor = state[name]
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,70 @@
+"""The command line: parse, call one function, print. Heavy imports wait inside the commands, so that help is quick."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Annotated
+
+import typer
+
+from geomind import __version__
+from geomind.cli import data, demo, evaluate, infer, regions, train
+from geomind.errors import GeoMindError
+
+app = typer.Typer(
+    name="geomind",
+    help="Where was this photograph taken? A Director picks the region, that region's Expert the place.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+# In the order of the story: see it work, bring photos, train, locate, judge.
+app.command("demo", rich_help_panel="See it work")(demo.demo)
+app.command("prepare", rich_help_panel="Photos")(data.prepare)
+app.command("split", rich_help_panel="Photos")(data.split)
+app.command("train-director", rich_help_panel="Training")(train.train_director)
+app.command("train-expert", rich_help_panel="Training")(train.train_expert)
+app.command("infer", rich_help_panel="Places")(infer.infer)
+app.command("evaluate", rich_help_panel="Places")(evaluate.evaluate)
+app.add_typer(regions.app, name="regions", rich_help_panel="Photos")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"geomind {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[  # noqa: ARG001 - its callback prints and stops
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more of what is going on.")] = False,
+) -> None:
+    """Take what every command takes."""
+    _log_to_stderr(logging.INFO if verbose else logging.WARNING)
+
+
+def main() -> None:
+    """Run the command line; what GeoMind itself has to say is one line on stderr and exit code 1."""
+    try:
+        app()
+    except GeoMindError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _log_to_stderr(level: int) -> None:
+    from rich.logging import RichHandler
+
+    from geomind.cli.progress import console
+
+    handler = RichHandler(console=console, show_time=False, show_path=False, markup=False, highlighter=None)
+    logger = logging.getLogger("geomind")
+    logger.handlers[:] = [handler]
+    logger.setLevel(level)
+    logger.propagate = False

@@ -1,0 +1,103 @@
+"""`geomind evaluate`, and the tables of an evaluation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from geomind.evaluation.scoring import Evaluation
+
+
+def evaluate(
+    predictions: Annotated[Path, typer.Argument(help="A predictions.csv of `geomind infer`.", show_default=False)],
+    truth: Annotated[Path, typer.Option(help="The manifest that knows the true places.", show_default=False)],
+    models: Annotated[
+        Path | None,
+        typer.Option(
+            help="The models that answered: asks the true region's Expert where the region was wrong.",
+            show_default=False,
+        ),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="The split that counts; the splits that the predictions touch if left out.", show_default=False
+        ),
+    ] = None,
+    images_dir: Annotated[
+        Path | None,
+        typer.Option(help="What predictions are relative to, if it cannot be told from the paths.", show_default=False),
+    ] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the scores here, as JSON.", show_default=False)] = None,
+    plots: Annotated[
+        Path | None,
+        typer.Option(help="A folder for pictures: the map, the errors, the regions mistaken.", show_default=False),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing output.")] = False,
+) -> None:
+    """Judge predictions by the truth: distances in km, GeoScore, and where a cascade loses."""
+    from geomind.cascade import Cascade
+    from geomind.cli.progress import Bars
+    from geomind.evaluation import scoring
+    from geomind.evaluation.plots import draw_evaluation
+    from geomind.files import refuse_existing
+
+    if json is not None:
+        refuse_existing(json, overwrite=overwrite)
+    cascade = None if models is None else Cascade.load(models)
+    evaluation = scoring.evaluate(
+        predictions, truth, split=split, cascade=cascade, images_dir=images_dir, progress=Bars()
+    )
+    print_evaluation(evaluation)
+    if json is not None:
+        scoring.write_metrics(evaluation.metrics, json, overwrite=overwrite)
+        print(f"Scores: {json}")
+    if plots is not None:
+        for picture in draw_evaluation(evaluation, plots, overwrite=overwrite):
+            print(f"Picture: {picture}")
+
+
+def print_evaluation(evaluation: Evaluation) -> None:
+    """Print the scores of all photos, the four numbers of a cascade, and the scores of each region."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console, all_photos = Console(), evaluation.metrics
+    scores = Table(title=f"{all_photos.count:,} photos, {all_photos.answered:,} answered", show_header=False)
+    scores.add_row("median distance", _km(all_photos.median_km))
+    scores.add_row("mean distance of the answered", _km(all_photos.mean_km))
+    scores.add_row("GeoScore (0 to 5,000)", f"{all_photos.geoscore:,.0f}")
+    for threshold in (1, 25, 200, 750, 2500):
+        scores.add_row(f"within {threshold:,} km", f"{getattr(all_photos, f'within_{threshold}_km'):.1%}")
+    console.print(scores)
+
+    cascade = Table("where a cascade loses", "")
+    cascade.add_row("right region (Director)", _share(all_photos.router_accuracy))
+    cascade.add_row("median with the true region given (Experts)", _km(all_photos.oracle_median_km))
+    cascade.add_row("median end to end", _km(all_photos.median_km))
+    cascade.add_row("median of answering the true region's middle", _km(all_photos.region_median_floor_km))
+    console.print(cascade)
+
+    regions = Table("region", "photos", "right region", "median", "true region given", "region's middle", "GeoScore")
+    for region in evaluation.regions:
+        own = region.metrics
+        regions.add_row(
+            f"{region.region_id} {region.region_name}", f"{own.count:,}", _share(own.router_accuracy),
+            _km(own.median_km), _km(own.oracle_median_km), _km(own.region_median_floor_km), f"{own.geoscore:,.0f}",
+        )  # fmt: skip
+    console.print(regions)
+    for note in evaluation.notes:
+        print(note)
+
+
+def _km(distance_km: float | None) -> str:
+    if distance_km is None:
+        return "not measured"
+    return "no answer" if distance_km == float("inf") else f"{distance_km:,.0f} km"
+
+
+def _share(share: float | None) -> str:
+    return "not measured" if share is None else f"{share:.1%}"

@@ -1,0 +1,279 @@
+"""Pictures of answers: world map, error distribution, confusion matrix. It judges nothing.
+
+Each function draws one picture with matplotlib's objects, never its global state, and writes it whole or not at all.
+The path's ending chooses the format: png, svg or pdf.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import PathPatch, Polygon
+from matplotlib.path import Path as Outline
+from numpy.typing import ArrayLike
+
+from geomind.evaluation.metrics import THRESHOLDS_KM, Distances, distances_km, geoscore, share_within
+from geomind.evaluation.scoring import Evaluation
+from geomind.files import atomic_path, refuse_existing
+from geomind.geography import places, robinson
+
+INK = "#26323d"
+FAINT = "#8895a0"
+GRID = "#e3e8ec"
+SEA = "#eef2f5"
+LAND = "#d9dcd5"
+BANDS = (("#1a9e8f", 200.0), ("#7fb35a", 750.0), ("#e3a63b", 2500.0), ("#d1495b", math.inf))
+"""Colour of an error up to so many km: right region, country, continent, and the rest."""
+SERIES = ("#2b6cb0", "#d1495b", "#1a9e8f", "#e3a63b", "#7d5ba6", "#8895a0")
+SHARES = LinearSegmentedColormap.from_list("shares", ["#ffffff", "#cfe3ea", "#5fa3bd", "#1f5f83", "#0f3450"])
+
+PICTURES = ("map.png", "errors.png", "regions.png")
+"""What ``draw_evaluation`` makes: truth and guess, how far off, which region was taken for which."""
+
+MOST_LINES = 800
+"""More photos than this are drawn as a random sample, so that the map stays a map."""
+
+
+def draw_evaluation(evaluation: Evaluation, folder: Path | str, *, overwrite: bool = False) -> list[Path]:
+    """Draw everything there is to see of an evaluation into a folder: ``map.png``, ``errors.png``, ``regions.png``.
+
+    Returns:
+        The pictures.
+
+    Raises:
+        OutputError: a picture exists already and ``overwrite`` is false, or cannot be written.
+    """
+    pictures = [Path(folder) / name for name in PICTURES]
+    for picture in pictures:
+        refuse_existing(picture, overwrite=overwrite)
+    world_map(evaluation.truth, evaluation.guesses, pictures[0])
+    curves = {"end to end": evaluation.distance_km, "true region's middle": evaluation.floor_km}
+    if evaluation.oracle_km is not None:
+        curves["true region given"] = evaluation.oracle_km
+    error_cdf(curves, pictures[1])
+    confusion_matrix(evaluation.true_regions, evaluation.predicted_regions, evaluation.table.names, pictures[2])
+    return pictures
+
+
+def world_map(truth: ArrayLike, guesses: ArrayLike, path: Path | str, *, title: str | None = None) -> None:
+    """Draw where photos were taken, where they were placed, and the great circle between.
+
+    Args:
+        truth: (n, 2) degrees.
+        guesses: (n, 2) degrees; NaN where there is no answer.
+        path: where the picture goes.
+        title: what the map shows; the number of photos, the median and GeoScore follow on a second line.
+
+    Raises:
+        ValueError: there are no photos.
+        OutputError: the picture cannot be written.
+    """
+    truth, guesses = np.asarray(truth, dtype=np.float64), np.asarray(guesses, dtype=np.float64)
+    distance = distances_km(truth, guesses)
+    if not len(distance):
+        raise ValueError("a map needs at least one photo")
+    figure = Figure(figsize=(12, 7.35), dpi=150, facecolor="white")
+    axes = figure.add_axes((0.02, 0.085, 0.96, 0.815))
+    _draw_globe(axes)
+
+    answered = np.flatnonzero(np.isfinite(distance))
+    drawn = np.sort(np.random.default_rng(0).permutation(answered)[:MOST_LINES])
+    drawn = drawn[np.argsort(-distance[drawn], kind="stable")]  # short lines last, on top of long ones
+    colours = [_band_colour(distance[i]) for i in drawn]
+    lines, line_colours = [], []
+    for i, colour in zip(drawn, colours, strict=True):
+        pieces = [robinson.project(piece) for piece in robinson.great_circle(truth[i], guesses[i])]
+        lines += pieces
+        line_colours += [colour] * len(pieces)
+    crowd = min(1.0, 250 / max(len(drawn), 1))
+    axes.add_collection(
+        LineCollection(lines, colors=line_colours, linewidths=0.5 + 0.4 * crowd, alpha=0.2 + 0.25 * crowd, zorder=4)
+    )
+    dots = 9 + 15 * crowd
+    placed, taken = robinson.project(guesses[drawn]), robinson.project(truth[drawn])
+    axes.scatter(placed[:, 0], placed[:, 1], s=dots, c=colours, linewidths=0.4, edgecolors="white", zorder=5)
+    axes.scatter(taken[:, 0], taken[:, 1], s=dots * 0.55, c=INK, linewidths=0.4, edgecolors="white", zorder=6)
+
+    _map_title(figure, title, distance, drawn=len(drawn))
+    _map_legend(figure, distance)
+    _save(figure, path)
+
+
+def error_cdf(
+    curves: Mapping[str, Distances], path: Path | str, *, title: str = "Share of photos within a distance"
+) -> None:
+    """Draw which share of the photos is within each distance, one curve a name: name -> (n,) km, infinite for misses.
+
+    Raises:
+        OutputError: the picture cannot be written.
+    """
+    figure = Figure(figsize=(8, 5.2), dpi=150, facecolor="white")
+    axes = figure.add_axes((0.085, 0.115, 0.89, 0.735))
+    nearest, farthest = 0.5, 20_100.0
+    for threshold, name in zip(THRESHOLDS_KM, ("street", "city", "region", "country", "continent"), strict=True):
+        axes.axvline(threshold, color=GRID, linewidth=1, zorder=1)
+        axes.annotate(
+            f"{name}\n{threshold:,} km", (threshold, 1.0), (0, 4), "data", "offset points",
+            ha="center", va="bottom", fontsize=8, color=FAINT, linespacing=1.3,
+        )  # fmt: skip
+    for (name, distance), colour in zip(curves.items(), SERIES * len(curves), strict=False):
+        x = np.sort(np.clip(distance[np.isfinite(distance)], nearest, None))
+        share = np.arange(1, len(x) + 1) / len(distance)
+        median = float(np.median(distance))
+        steps = np.array([(nearest, 0.0), *zip(x, share, strict=True), (farthest, len(x) / len(distance))])
+        axes.step(*steps.T, where="post", color=colour, linewidth=2, zorder=3, label=f"{name}: median {_km(median)}")
+        if math.isfinite(median):
+            axes.plot(max(median, nearest), 0.5, "o", color=colour, markersize=5, markeredgecolor="white", zorder=4)
+    axes.set(xscale="log", xlim=(nearest, farthest), ylim=(0, 1), xlabel="distance to the truth, km")
+    axes.set_xticks([1, 10, 100, 1000, 10_000], ["1", "10", "100", "1,000", "10,000"])
+    axes.set_yticks(np.linspace(0, 1, 5), ["0%", "25%", "50%", "75%", "100%"])
+    axes.minorticks_off()
+    _rest(axes)
+    axes.legend(loc="upper left", frameon=False, fontsize=9, labelcolor=INK)
+    figure.text(0.085, 0.955, title, fontsize=12, fontweight="bold", color=INK, va="center")
+    _save(figure, path)
+
+
+def confusion_matrix(
+    true: ArrayLike, predicted: ArrayLike, names: Sequence[str], path: Path | str, *, title: str = "Director"
+) -> None:
+    """Draw which region photos of each region were taken for; a row is a true region and adds up to 100%.
+
+    Args:
+        true: (n,) region ids.
+        predicted: (n,) region ids, negative where there is no answer.
+        names: the regions' names by id; regions without a photo are left out of the rows.
+        path: where the picture goes.
+        title: whose decisions they are; the share that is right follows.
+
+    Raises:
+        ValueError: there are no photos.
+        OutputError: the picture cannot be written.
+    """
+    true, predicted = np.asarray(true), np.asarray(predicted)
+    if not len(true):
+        raise ValueError("a confusion matrix needs at least one photo")
+    columns = [*names, *(["no answer"] if (predicted < 0).any() else [])]
+    counts = np.zeros((len(names), len(columns)), dtype=np.int64)
+    np.add.at(counts, (true, np.where(predicted < 0, len(names), predicted)), 1)
+    rows = np.flatnonzero(counts.sum(axis=1))
+    shares = counts[rows] / counts[rows].sum(axis=1, keepdims=True)
+
+    cell = min(0.5, 16 / len(columns))  # inches; a matrix of a thousand regions still fits a page
+    width, height = 3.4 + cell * len(columns), 2.75 + cell * len(rows)
+    figure = Figure(figsize=(width, height), dpi=150, facecolor="white")
+    axes = figure.add_axes((2.75 / width, 1.9 / height, cell * len(columns) / width, cell * len(rows) / height))
+    axes.imshow(shares, cmap=SHARES, vmin=0, vmax=1, aspect="auto")
+    if cell > 0.3:  # smaller cells hold no digits
+        for row, column in np.argwhere(shares >= 0.005):
+            share = shares[row, column]
+            axes.text(
+                column, row, f"{share:.0%}".rstrip("%"), ha="center", va="center", fontsize=8,
+                color="white" if share > 0.45 else INK,
+            )  # fmt: skip
+        axes.set_xticks(np.arange(len(columns) + 1) - 0.5, minor=True)
+        axes.set_yticks(np.arange(len(rows) + 1) - 0.5, minor=True)
+        axes.grid(which="minor", color="white", linewidth=1.5)
+    every = math.ceil(0.14 / cell)  # where rows are lower than a line of text, some of them are named
+    columns_named, rows_named = range(0, len(columns), every), range(0, len(rows), every)
+    names_of_rows = [f"{names[int(rows[i])]}  {counts[rows[i]].sum():,}" for i in rows_named]
+    axes.set_xticks(columns_named, [columns[i] for i in columns_named], rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(rows_named, names_of_rows)
+    axes.tick_params(which="both", length=0, labelcolor=INK, labelsize=8)
+    axes.spines[:].set_visible(False)
+    axes.set_xlabel("answered", color=FAINT, fontsize=9)
+    axes.set_ylabel("true region, photos", color=FAINT, fontsize=9)
+    heading = f"{title}: {np.mean(true == predicted):.1%} of {len(true):,} photos in the right region"
+    figure.text(0.3 / width, 1 - 0.35 / height, heading, fontsize=11, fontweight="bold", color=INK, va="center")
+    figure.text(0.3 / width, 1 - 0.62 / height, "% of the true region's photos", fontsize=9, color=FAINT, va="center")
+    _save(figure, path)
+
+
+# ── parts of the map ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _draw_globe(axes: Axes) -> None:
+    """Draw sea, graticule and land, and hide the axes."""
+    edge = robinson.outline()
+    globe = Polygon(edge, facecolor=SEA, edgecolor="none", zorder=1)
+    axes.add_patch(globe)
+    along = np.linspace(-1, 1, 181)
+    parallels = [np.stack([np.full(181, latitude), 180 * along], 1) for latitude in range(-60, 61, 30)]
+    meridians = [np.stack([90 * along, np.full(181, longitude)], 1) for longitude in range(-150, 151, 30)]
+    graticule = [robinson.project(line) for line in (*parallels, *meridians)]
+    axes.add_collection(LineCollection(graticule, colors="white", linewidths=0.7, zorder=2))
+    # One path of all rings: the fill leaves lakes out, whose rings turn the other way.
+    land = Outline.make_compound_path(*(Outline(robinson.project(ring), closed=True) for ring in places.land_rings()))
+    axes.add_patch(PathPatch(land, facecolor=LAND, edgecolor="none", zorder=3))
+    lines = [robinson.project(line) for line in places.borders()]
+    axes.add_collection(LineCollection(lines, colors="white", linewidths=0.4, zorder=3))
+    axes.set(xlim=(edge[:, 0].min(), edge[:, 0].max()), ylim=(edge[:, 1].min(), edge[:, 1].max()), aspect="equal")
+    axes.set_axis_off()
+
+
+def _map_title(figure: Figure, title: str | None, distance: Distances, *, drawn: int) -> None:
+    misses = int(np.isinf(distance).sum())
+    facts = [
+        f"{len(distance):,} photos",
+        f"median {_km(float(np.median(distance)))}",
+        f"GeoScore {geoscore(distance).mean():,.0f} of 5,000",
+    ]
+    facts += [f"{misses:,} without an answer"] if misses else []
+    facts += [f"{drawn:,} drawn"] if drawn < len(distance) - misses else []
+    heading = title or "Where the photos were taken, and where they were placed"
+    figure.text(0.5, 0.962, heading, ha="center", va="center", fontsize=15, fontweight="bold", color=INK)
+    figure.text(0.5, 0.922, "  ·  ".join(facts), ha="center", va="center", fontsize=10.5, color=FAINT)
+
+
+def _map_legend(figure: Figure, distance: Distances) -> None:
+    handles = [Line2D([], [], marker="o", color=INK, linestyle="", markersize=4.5, label="truth")]
+    below = 0.0
+    for colour, up_to in BANDS:
+        share = share_within(distance, up_to) - below
+        below += share
+        if math.isinf(up_to):
+            share, name = float(np.mean(np.isfinite(distance) & (distance > BANDS[-2][1]))), "farther"
+        else:
+            name = f"guess within {up_to:,.0f} km"
+        label = f"{name}  {share:.0%}"
+        handles.append(Line2D([], [], marker="o", color=colour, linewidth=1.4, markersize=5.5, label=label))
+    figure.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.5, 0.012), ncols=len(handles), frameon=False,
+                  fontsize=9.5, labelcolor=INK, handletextpad=0.6, columnspacing=2.2)  # fmt: skip
+
+
+def _band_colour(distance_km: float) -> str:
+    return next(colour for colour, up_to in BANDS if distance_km <= up_to)
+
+
+# ── parts of every picture ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _rest(axes: Axes, *, grid: bool = False) -> None:
+    """Take away what a reader does not need."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(GRID)
+    axes.tick_params(color=GRID, labelcolor=FAINT, labelsize=8.5)
+    axes.xaxis.label.set(color=FAINT, fontsize=9)
+    axes.yaxis.label.set(color=FAINT, fontsize=9)
+    if grid:
+        axes.grid(axis="y", color=GRID, linewidth=0.8)
+        axes.set_axisbelow(True)
+
+
+def _km(distance_km: float) -> str:
+    if math.isinf(distance_km):
+        return "no answer"
+    return f"{distance_km:.1f} km" if distance_km < 10 else f"{distance_km:,.0f} km"
+
+
+def _save(figure: Figure, path: Path | str) -> None:
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary)

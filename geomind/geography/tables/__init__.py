@@ -1,0 +1,1 @@
+"""The tables that ship with GeoMind, and the script that builds them."""

@@ -1,0 +1,289 @@
+"""Predictions and their files: one photo, one row, one place or the reason why there is none. It asks no network.
+
+The fields of ``Prediction`` are the columns of predictions.csv, in order; writer, reader, server and evaluation take
+them from here. A cell is never run by a spreadsheet: see ``_cell``.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import itertools
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from geomind.errors import ManifestError, OutputError
+from geomind.files import atomic_path, refuse_existing
+from geomind.geography import sphere
+
+
+def _number(decimals: int, low: float, high: float) -> Any:
+    """Declare an optional number: the decimals it is kept and written with, and the range it must lie in."""
+    return field(default=None, metadata={"decimals": decimals, "low": low, "high": high})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """Says where one photo was taken, or why that could not be said; ``None`` is an empty cell.
+
+    ``error`` is what went wrong. Without coordinates the photo has no answer; with coordinates the answer stands in for
+    a better one (the median place of the region, because its Expert is missing), and ``error`` is the mark of it, in
+    the one column that a reader checks before trusting a row.
+
+    Numbers are rounded to the precision of their column when the prediction is made, so that a row read back equals the
+    prediction written. Coordinates are in degrees; 6 decimals are 0.1 m.
+
+    Raises:
+        ValueError: a number is outside its range or not finite, a place has only one coordinate, the 50% radius is
+            larger than the 90% radius, there is neither a place nor an error, or the path of the photo is empty.
+    """
+
+    image_path: str
+    region_id: int | None = _number(0, 0, math.inf)
+    region_name: str | None = None
+    region_probability: float | None = _number(6, 0, 1)
+    latitude: float | None = _number(6, -90, 90)
+    longitude: float | None = _number(6, -180, 180)
+    google_maps_url: str | None = field(init=False, default=None)
+    country: str | None = None
+    city: str | None = None
+    radius_km_50: float | None = _number(3, 0, math.inf)
+    radius_km_90: float | None = _number(3, 0, math.inf)
+    confidence: float | None = _number(6, 0, 1)
+    error: str | None = None
+    true_latitude: float | None = _number(6, -90, 90)
+    true_longitude: float | None = _number(6, -180, 180)
+    distance_km: float | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        if not self.image_path:
+            raise ValueError("a prediction needs the path of its photo")
+        for name in _OPTIONAL_TEXT:
+            if getattr(self, name) == "":
+                object.__setattr__(self, name, None)  # an empty cell has one meaning
+        for name, decimals, low, high in _NUMBERS:
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, _checked(value, decimals, low, high, f"{self.image_path}: {name}"))
+        for first, second in (("latitude", "longitude"), ("true_latitude", "true_longitude")):
+            if (getattr(self, first) is None) != (getattr(self, second) is None):
+                raise ValueError(f"{self.image_path}: {first} and {second} come together or not at all.")
+        if self.radius_km_50 is not None and self.radius_km_90 is not None and self.radius_km_50 > self.radius_km_90:
+            raise ValueError(f"{self.image_path}: the 50% radius {self.radius_km_50} exceeds the 90% one.")
+        place, truth = self.place, self.truth
+        if place is None and self.error is None:
+            raise ValueError(f"{self.image_path}: a prediction has a place or an error.")
+        if place is not None:
+            link = f"https://www.google.com/maps?q={place[0]:.6f},{place[1]:.6f}"
+            object.__setattr__(self, "google_maps_url", link)
+            if truth is not None:
+                object.__setattr__(self, "distance_km", round(float(sphere.haversine_km(truth, place)), 3))
+
+    @property
+    def answered(self) -> bool:
+        """Whether the photo has a place, be it a fallback."""
+        return self.latitude is not None
+
+    @property
+    def place(self) -> tuple[float, float] | None:
+        """Latitude and longitude of the answer, or ``None``."""
+        return _pair(self.latitude, self.longitude)
+
+    @property
+    def truth(self) -> tuple[float, float] | None:
+        """Latitude and longitude of where the photo was taken, where that is known."""
+        return _pair(self.true_latitude, self.true_longitude)
+
+
+COLUMNS = tuple(each.name for each in dataclasses.fields(Prediction))[:-3]
+"""The header of predictions.csv."""
+
+TRUTH_COLUMNS = tuple(each.name for each in dataclasses.fields(Prediction))[-3:]
+"""The columns that follow where the truth is known."""
+
+_NUMBERS = tuple(
+    (each.name, each.metadata["decimals"], each.metadata["low"], each.metadata["high"])
+    for each in dataclasses.fields(Prediction)
+    if each.metadata
+)
+_DECIMALS = {name: decimals for name, decimals, _, _ in _NUMBERS} | {"distance_km": 3}
+_OPTIONAL_TEXT = ("region_name", "country", "city", "error")
+
+
+def _pair(latitude: float | None, longitude: float | None) -> tuple[float, float] | None:
+    return None if latitude is None or longitude is None else (latitude, longitude)
+
+
+def _checked(value: float, decimals: int, low: float, high: float, what: str) -> float:
+    """Round a number to its column's precision; whole numbers stay ``int`` and NumPy's become Python's."""
+    if not (math.isfinite(value) and low <= value <= high):
+        raise ValueError(f"{what} {value} is outside {low} to {high}.")
+    if decimals == 0 and int(value) != value:
+        raise ValueError(f"{what} {value} is not a whole number.")
+    return round(float(value), decimals) + 0.0 if decimals else int(value)  # + 0.0: no cell reads -0.000000
+
+
+# ── files ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def write_predictions(
+    predictions: Iterable[Prediction], path: Path | str, *, overwrite: bool = False, with_truth: bool | None = None
+) -> int:
+    """Write predictions as they come, in order, in the format of the path's ending; return how many.
+
+    The file appears whole at the end or not at all. Memory does not grow with the number of rows.
+
+    Args:
+        predictions: any iterable; it is read once.
+        path: where to; the ending chooses the format, ``.csv`` is the one there is.
+        overwrite: replace an existing file.
+        with_truth: write the columns of the truth; ``None`` decides by the first prediction.
+
+    Raises:
+        OutputError: the path exists, cannot be written, or has another ending.
+        ValueError: a prediction knows its truth where the columns for it are not there.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".csv":
+        raise OutputError(f"Cannot write {path}: predictions are written as CSV. Choose a name that ends in .csv.")
+    refuse_existing(path, overwrite=overwrite)
+    rows = iter(predictions)
+    first = next(rows, None)
+    if with_truth is None:
+        with_truth = first is not None and first.truth is not None
+    columns = COLUMNS + TRUTH_COLUMNS if with_truth else COLUMNS
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        return _write_csv(rows if first is None else itertools.chain([first], rows), columns, file)
+
+
+def _write_csv(predictions: Iterable[Prediction], columns: Sequence[str], file: IO[str]) -> int:
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(columns)
+    count = 0
+    for prediction in predictions:
+        if prediction.truth is not None and len(columns) == len(COLUMNS):
+            raise ValueError(f"{prediction.image_path} knows its truth and the first row did not: say with_truth=True.")
+        writer.writerow([_cell(name, getattr(prediction, name)) for name in columns])
+        count += 1
+    return count
+
+
+def read_predictions(path: Path | str) -> list[Prediction]:
+    """Read a predictions.csv back: the same predictions in the same order.
+
+    Columns may stand in any order and others beside them are left alone. The link and the distance are not read but
+    derived again from the coordinates.
+
+    Raises:
+        ManifestError: the file cannot be read, a column is missing, or a row is not a valid prediction.
+    """
+    path = Path(path)
+    try:
+        # utf-8-sig: a spreadsheet that saves the file again puts a byte order mark before the first column's name.
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            header = reader.fieldnames or ()
+            if missing := [name for name in COLUMNS if name not in header]:
+                raise ManifestError(
+                    f"{path} is not a predictions.csv: it has no column {', '.join(missing)}. "
+                    "Write one with `geomind infer`."
+                )
+            names = [each.name for each in dataclasses.fields(Prediction) if each.init and each.name in header]
+            predictions = []
+            for row in reader:
+                if None in row:
+                    raise ManifestError(f"{path}, line {reader.line_num}: the row has more cells than the header.")
+                try:
+                    predictions.append(Prediction(**{name: _value(name, row[name]) for name in names}))  # type: ignore[arg-type]
+                except ValueError as error:
+                    raise ManifestError(f"{path}, line {reader.line_num}: {error}") from error
+            return predictions
+    except OSError as error:
+        raise ManifestError(f"Cannot read {path}: {(error.strerror or str(error)).lower()}.") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ManifestError(
+            f"{path} is not a CSV file in UTF-8: {error}. Write it again with `geomind infer`."
+        ) from error
+
+
+# ── cells ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+
+_RUN = "=+@\uff1d\uff0b\uff0d\uff20-"  # what starts a formula, with the full-width forms that spreadsheets also take
+_RUNNABLE = re.compile(rf"'*(\s*[{_RUN}]|[\t\r\n])")
+
+# What cannot stand in a cell as it is: bytes of a file name that are not UTF-8 (Python keeps them as lone surrogates),
+# NUL, a carriage return (the csv module of Python 3.11 does not quote it), a formula behind a separator of another
+# locale's spreadsheet, and a backslash that would read as one of these escapes.
+_UNWRITABLE = re.compile(rf"[\ud800-\udfff\x00\r]|(?<=[;\t\n])[{_RUN}]|\\(?=u[0-9A-F]{{4}})")
+_ESCAPE = re.compile(r"\\u([0-9A-F]{4})")
+
+
+def _cell(name: str, value: str | float | None) -> str:
+    r"""Write one value as a cell that no spreadsheet runs and that ``_value`` reads back exactly.
+
+    Numbers are digits. A text that a spreadsheet would run, or that cannot stand in a UTF-8 file, gets an apostrophe in
+    front, the spreadsheets' own mark for text, and ``\uXXXX`` for the characters that cannot be there. Every other
+    text, 's-Hertogenbosch included, is written as it is.
+    """
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        return f"{value:.{_DECIMALS[name]}f}"
+    return "'" + _UNWRITABLE.sub(lambda found: f"\\u{ord(found[0]):04X}", value) if _needs_mark(value) else value
+
+
+def _value(name: str, cell: str | None) -> str | float | None:
+    """Read one cell: the inverse of ``_cell``.
+
+    Raises:
+        ValueError: the column holds numbers and the cell none, or the row is too short.
+    """
+    if cell is None:
+        raise ValueError(f"the row ends before {name}.")
+    if cell == "":
+        return None
+    if name in _DECIMALS:
+        try:
+            return float(cell)
+        except ValueError:
+            raise ValueError(f"{name} '{cell}' is not a number.") from None
+    if cell.startswith("'"):
+        text = _ESCAPE.sub(lambda found: chr(int(found[1], 16)), cell[1:])
+        return text if _needs_mark(text) else cell
+    return cell
+
+
+def _needs_mark(text: str) -> bool:
+    # A leading apostrophe counts when what follows it would need the mark: otherwise '=1 and the marked =1 look alike.
+    runs = _RUNNABLE.match(text) is not None and _NUMBER.fullmatch(text) is None
+    return runs or _UNWRITABLE.search(text) is not None
+
+
+# ── names of places ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+CITY_LIMIT_KM = 100.0
+"""The nearest town is named up to this far; beyond, its name says less than the coordinates do."""
+
+
+def name_places(predictions: Sequence[Prediction]) -> list[Prediction]:
+    """Fill in the country (ISO 3166-1 alpha-2) and the nearest town of every place, all in one search.
+
+    A place on the high seas has no country. A town has to be in the place's country and within ``CITY_LIMIT_KM``.
+    """
+    from geomind.geography import places  # reads its tables through pyarrow and shapely, which reading a CSV needs not
+
+    named = list(predictions)
+    found = [(i, each.place) for i, each in enumerate(named) if each.place is not None]
+    if not found:
+        return named
+    points = [place for _, place in found]
+    countries, towns = places.country_at(points), places.nearest_place(points)
+    near = (towns.country == countries) & (towns.distance_km <= CITY_LIMIT_KM)
+    for (i, _), country, city, close in zip(found, countries.tolist(), towns.name.tolist(), near, strict=True):
+        named[i] = dataclasses.replace(named[i], country=country, city=city if close else None)
+    return named

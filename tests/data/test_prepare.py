@@ -1,0 +1,301 @@
+from __future__ import annotations
+
+import contextlib
+import csv
+import dataclasses
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from geomind.data.manifest import photo_path, read_manifest
+from geomind.data.prepare import _Seen, prepare
+from geomind.errors import ManifestError, OutputError, PhotoError
+from geomind.geography.regions import Region, RegionTable, default_regions
+from geomind.photos import open_photo
+from geomind.progress import Advance
+
+PARIS, WINDHOEK, SUVA = (48.8566, 2.3522), (-22.5609, 17.0658), (-18.1416, 178.4419)
+"""In France, in Namibia (NA), and in Fiji beside the date line."""
+
+
+def save_photo(path: Path, place: tuple[float, float] | None = None) -> Path:
+    exif = Image.Exif()
+    if place is not None:
+        latitude, longitude = place
+        north, east = "N" if latitude >= 0 else "S", "E" if longitude >= 0 else "W"
+        exif[0x8825] = {1: north, 2: (abs(latitude), 0.0, 0.0), 3: east, 4: (abs(longitude), 0.0, 0.0)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (64, 48), "green").save(path, exif=exif.tobytes())
+    return path
+
+
+def write_table(path: Path, rows: Sequence[tuple[object, ...]], header: str = "image_path,lat,lon") -> Path:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(header.split(","))
+        writer.writerows(rows)
+    return path
+
+
+def rejected(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+class Watched:
+    """Remembers what was shown."""
+
+    def __init__(self) -> None:
+        self.total: int | None = None
+        self.done = 0.0
+
+    @contextlib.contextmanager
+    def track(self, what: str, total: int | None) -> Iterator[Advance]:
+        self.total = total
+
+        def advance(steps: float = 1, note: str = "") -> None:
+            self.done += steps
+
+        yield advance
+
+
+def test_a_folder_of_photos_becomes_a_manifest(tmp_path: Path) -> None:
+    for name, place in {"a/paris.jpg": PARIS, "b.jpg": WINDHOEK, "c.png": SUVA}.items():
+        save_photo(tmp_path / "photos" / name, place)
+    save_photo(tmp_path / "photos" / "d.jpg")
+    watched = Watched()
+    output = tmp_path / "manifest.csv"
+    summary = prepare([tmp_path / "photos"], output, regions=default_regions(), progress=watched)
+    assert (summary.found, summary.used, summary.rejected) == (4, 3, 1)
+    assert (watched.total, watched.done) == (4, 4)
+    manifest = read_manifest(output)
+    assert manifest["image_path"].tolist() == ["photos/a/paris.jpg", "photos/b.jpg", "photos/c.png"]
+    np.testing.assert_allclose(manifest[["latitude", "longitude"]], [PARIS, WINDHOEK, SUVA], atol=1e-6)
+    assert manifest["country"].tolist() == ["FR", "NA", "FJ"]
+    assert manifest["region_id"].tolist() == default_regions().region_ids(["FR", "NA", "FJ"]).tolist()
+    assert manifest[["group", "split", "source"]].to_numpy().tolist() == [["", "", "exif"]] * 3
+    assert rejected(summary.rejected_path) == [
+        {"image_path": "photos/d.jpg", "source": "exif", "line": "", "reason": "no EXIF GPS"}
+    ]
+
+
+def test_the_folder_can_be_moved_with_its_manifest(tmp_path: Path) -> None:
+    save_photo(tmp_path / "trip" / "photos" / "a.jpg", PARIS)
+    outside = save_photo(tmp_path / "outside.jpg", PARIS)
+    table = write_table(tmp_path / "more.csv", [("outside.jpg", *PARIS)])
+    prepare([tmp_path / "trip", table], tmp_path / "trip" / "manifest.csv", regions=default_regions())
+    shutil.move(tmp_path / "trip", tmp_path / "moved")
+    manifest = tmp_path / "moved" / "manifest.csv"
+    photos = [photo_path(manifest, path) for path in read_manifest(manifest)["image_path"]]
+    assert photos == [tmp_path / "moved" / "photos" / "a.jpg", outside]
+    assert all(photo.is_file() for photo in photos)
+
+
+def test_relative_sources_and_outputs_mean_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_photo(tmp_path / "photos" / "a.jpg", PARIS)
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    prepare([Path("../photos")], Path("../manifest.csv"), regions=default_regions())
+    assert read_manifest(tmp_path / "manifest.csv")["image_path"].tolist() == ["photos/a.jpg"]
+
+
+def test_every_row_is_used_or_rejected_with_its_reason(tmp_path: Path) -> None:
+    good = save_photo(tmp_path / "good.jpg")
+    save_photo(tmp_path / "other.jpg")
+    (tmp_path / "link.jpg").symlink_to(good)
+    (tmp_path / "cut.jpg").write_bytes(good.read_bytes()[:-40])
+    (tmp_path / "text.jpg").write_text("no photo", encoding="utf-8")
+    rows: list[tuple[object, ...]] = [
+        ("good.jpg", 97.3, 0),
+        ("good.jpg", *PARIS),
+        ("./sub/../good.jpg", *PARIS),
+        ("link.jpg", *PARIS),
+        ("missing.jpg", *PARIS),
+        ("cut.jpg", *PARIS),
+        ("text.jpg", *PARIS),
+        ("other.jpg", 0, 0),
+        ("other.jpg", "x", 0),
+        ("other.jpg", 1, 2, 3),
+        ("other.jpg", "nan", 2),
+        ("", *PARIS),
+        ("nul\0.jpg", *PARIS),
+    ]
+    summary = prepare([write_table(tmp_path / "t.csv", rows)], tmp_path / "m.csv", regions=default_regions())
+    assert read_manifest(tmp_path / "m.csv")["image_path"].tolist() == ["good.jpg"]
+    reasons = {int(row["line"]): row["reason"] for row in rejected(summary.rejected_path)}
+    assert reasons == {
+        2: "latitude is out of range: 97.3",
+        4: "the same file as an earlier row",
+        5: "the same file as an earlier row",
+        6: "no such file or directory",
+        7: "cannot decode: image file is truncated",
+        8: "not an image, or broken at its beginning",
+        9: "latitude and longitude are both 0",
+        10: "latitude is not a number: 'x'",
+        11: "wrong number of cells: 4, the header has 3",
+        12: "latitude is not a number: 'nan'",
+        13: "no path",
+        14: "cannot decode: embedded null byte",
+    }
+    assert summary.found == summary.used + summary.rejected == len(rows)
+    assert dict(summary.reasons) == Counter(reason.partition(": ")[0] for reason in reasons.values())
+    assert list(summary.reasons.values()) == sorted(summary.reasons.values(), reverse=True)
+
+
+def test_what_prepare_lets_through_can_be_decoded(tmp_path: Path) -> None:
+    """A photo cut short passed where only its header was read, and stopped the training later."""
+    photo = save_photo(tmp_path / "photos" / "a.jpg", PARIS)
+    whole = photo.read_bytes()
+    for length in range(len(whole) - 200, len(whole), 9):
+        (tmp_path / "photos" / f"{length}.jpg").write_bytes(whole[:length])
+    prepare([tmp_path / "photos"], tmp_path / "m.csv", regions=default_regions())
+    paths = read_manifest(tmp_path / "m.csv")["image_path"]
+    assert "photos/a.jpg" in set(paths)
+    for path in paths:
+        open_photo(photo_path(tmp_path / "m.csv", path))
+
+
+@pytest.mark.parametrize(
+    "name", ['a,"b"\n.jpg', "cr\r.jpg", "=1+1.jpg", "@é 日本.jpg", " space .jpg", "NA", "'quote.jpg"]
+)
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_strange_names_survive(tmp_path: Path, name: str, ending: str) -> None:
+    photo = save_photo(tmp_path / "x.jpg", PARIS).rename(tmp_path / name)
+    table = write_table(tmp_path / "t.csv", [(name, *PARIS)])
+    output = tmp_path / f"m.{ending}"
+    prepare([table], output, regions=default_regions())
+    (stored,) = read_manifest(output)["image_path"]
+    assert photo_path(output, stored) == photo
+    assert not stored.startswith(("=", "+", "-", "@"))
+
+
+def test_sources_are_joined_with_all_their_columns(tmp_path: Path) -> None:
+    save_photo(tmp_path / "photos" / "a.jpg", PARIS)
+    long = "filename,latitude,longitude,pano_id,heading"
+    panos = write_table(tmp_path / "panos.csv", [("b_0.jpg", *SUVA, "p1", "000")], long)
+    notes = write_table(tmp_path / "notes.csv", [("c.jpg", *WINDHOEK, "reason", "7")], "path,lat,lng,reason,line")
+    for name in ("b_0.jpg", "c.jpg"):
+        save_photo(tmp_path / name)
+    prepare([tmp_path / "photos", panos, notes], tmp_path / "m.csv", regions=default_regions())
+    manifest = read_manifest(tmp_path / "m.csv")
+    assert manifest["source"].tolist() == ["exif", "panos.csv", "notes.csv"]
+    assert manifest["group"].tolist() == ["", "p1", ""]
+    extra = ["pano_id", "heading", "reason", "line"]
+    assert manifest[extra].to_numpy().tolist() == [[""] * 4, ["p1", "000", "", ""], ["", "", "reason", "7"]]
+
+
+def test_a_manifest_can_be_prepared_again_and_keeps_its_split(tmp_path: Path) -> None:
+    for name in ("a.jpg", "b.jpg"):
+        save_photo(tmp_path / name)
+    prepare(
+        [write_table(tmp_path / "t.csv", [("a.jpg", *PARIS, "test"), ("b.jpg", *SUVA, "")], "file,lat,lon,split")],
+        tmp_path / "m.csv",
+        regions=default_regions(),
+    )
+    prepare([tmp_path / "m.csv"], tmp_path / "again.csv", regions=default_regions())
+    assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "m.csv").read_bytes()
+    assert read_manifest(tmp_path / "again.csv")["split"].tolist() == ["test", ""]
+
+
+def test_without_checks_the_table_is_taken_at_its_word(tmp_path: Path) -> None:
+    table = write_table(tmp_path / "t.csv", [("far/a.jpg", *PARIS), ("far/a.jpg", *SUVA), ("far/b.jpg", 91, 0)])
+    summary = prepare([table], tmp_path / "m.csv", regions=default_regions(), check_files=False)
+    assert (summary.used, dict(summary.reasons)) == (
+        1,
+        {"the same file as an earlier row": 1, "latitude is out of range": 1},
+    )
+
+
+def test_a_country_of_no_region_is_a_reason(tmp_path: Path) -> None:
+    table = RegionTable("two", (Region(0, "a", "A", ("FR",)), Region(1, "b", "B", ("US",))))
+    rows = [("a.jpg", *PARIS), ("b.jpg", *WINDHOEK), ("c.jpg", -40.0, -120.0)]
+    summary = prepare([write_table(tmp_path / "t.csv", rows)], tmp_path / "m.csv", regions=table, check_files=False)
+    assert read_manifest(tmp_path / "m.csv")["region_id"].tolist() == [0]
+    assert [row["reason"] for row in rejected(summary.rejected_path)] == [
+        "no region has its country: NA",
+        "no region has its country: the high seas",
+    ]
+
+
+def test_nothing_usable_leaves_the_reasons_and_no_manifest(tmp_path: Path) -> None:
+    save_photo(tmp_path / "photos" / "a.jpg")
+    with pytest.raises(ManifestError, match=r"None of the 1 photos.*no EXIF GPS \(1\).*m\.rejected\.csv"):
+        prepare([tmp_path / "photos"], tmp_path / "m.csv", regions=default_regions())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.rejected.csv", "photos"]
+    assert rejected(tmp_path / "m.rejected.csv")[0]["reason"] == "no EXIF GPS"
+
+
+def test_an_existing_output_stays_without_overwrite(tmp_path: Path) -> None:
+    save_photo(tmp_path / "photos" / "a.jpg", PARIS)
+    for name in ("m.csv", "m.rejected.csv"):
+        (tmp_path / name).write_text("precious", encoding="utf-8")
+        with pytest.raises(OutputError, match="exists already"):
+            prepare([tmp_path / "photos"], tmp_path / "m.csv", regions=default_regions())
+        assert (tmp_path / name).read_text(encoding="utf-8") == "precious"
+    prepare([tmp_path / "photos"], tmp_path / "m.csv", regions=default_regions(), overwrite=True)
+    assert len(read_manifest(tmp_path / "m.csv")) == 1
+    assert rejected(tmp_path / "m.rejected.csv") == []
+
+
+def test_a_table_that_breaks_halfway_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes(b"file,lat,lon\n" + b"a.jpg,1,2\n" * 300 + b"caf\xe9.jpg,1,2\n")
+    with pytest.raises(ManifestError, match=r"t\.csv, line 302: not UTF-8"):
+        prepare([tmp_path / "t.csv"], tmp_path / "m.csv", regions=default_regions(), check_files=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["t.csv"]
+
+
+def test_sources_that_are_none_say_so_before_anything_is_written(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "photos.zip").touch()
+    for name, error, reason in (
+        ("gone", ManifestError, "There is no .*gone"),
+        ("photos.zip", ManifestError, r"photos\.zip is neither a folder of photos nor a \.csv"),
+        ("empty", PhotoError, "No photo in"),
+    ):
+        with pytest.raises(error, match=reason):
+            prepare([tmp_path / name], tmp_path / "m.csv", regions=default_regions())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "photos.zip"]
+
+
+@given(st.lists(st.lists(st.integers(0, 40), max_size=30), max_size=12))
+def test_seen_remembers_every_key(chunks: list[list[int]]) -> None:
+    seen, known = _Seen(), set[int]()
+    for chunk in chunks:
+        expected = []
+        for key in chunk:
+            expected.append(key in known)
+            known.add(key)
+        assert seen.before(np.array(chunk, dtype=np.uint64)).tolist() == expected
+
+
+def test_summary_is_a_value(tmp_path: Path) -> None:
+    save_photo(tmp_path / "a.jpg", PARIS)
+    summary = prepare([tmp_path], tmp_path / "m.csv", regions=default_regions())
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        summary.found = 7  # type: ignore[misc]
+
+
+def test_every_real_photo_comes_through(shared: Path, tmp_path: Path) -> None:
+    summary = prepare([shared / "photos"], tmp_path / "m.csv", regions=default_regions())
+    assert (summary.found, summary.used) == (72, 72)
+    truth = pd.read_csv(shared / "photos" / "manifest.csv", keep_default_na=False).set_index("image_path")
+    manifest = read_manifest(tmp_path / "m.csv")
+    names = [
+        str(photo_path(tmp_path, path).relative_to(shared.resolve() / "photos")) for path in manifest["image_path"]
+    ]
+    assert manifest["country"].tolist() == truth.loc[names, "country"].tolist()
+
+
+def test_every_odd_file_is_used_or_has_a_reason(shared: Path, tmp_path: Path) -> None:
+    summary = prepare([shared / "odd"], tmp_path / "m.csv", regions=default_regions())
+    assert summary.found == summary.used + summary.rejected == 253
+    assert len(rejected(summary.rejected_path)) == summary.rejected
+    assert all(row["reason"] for row in rejected(summary.rejected_path))

@@ -79,7 +79,9 @@ def append_rows(path: Path, columns: Sequence[str]) -> Iterator[Append]:
             # The csv module quotes a cell with a line feed, and forgets a lone carriage return, which ends a line too.
             returns = any(text[name].astype("str").str.contains("\r", regex=False).any() for name in text)
             quoting = csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL
-            frame.to_csv(file, columns=list(columns), header=False, index=False, lineterminator="\n", quoting=quoting)
+            frame.to_csv(  # type: ignore[call-overload]  # the stubs want quoting as a literal
+                file, columns=list(columns), header=False, index=False, lineterminator="\n", quoting=quoting
+            )
 
         yield append
 

@@ -130,7 +130,8 @@ def split_manifest(
     rows["split"] = split
     if Path(output).parent.resolve() != Path(manifest).parent.resolve():  # paths are relative to the manifest's folder
         folder = os.path.abspath(Path(output).parent)  # noqa: PTH100 - links stay as they were written
-        rows["image_path"] = [stored_path(photo_path(manifest, path), folder) for path in rows["image_path"]]
+        photos = [os.path.abspath(photo_path(manifest, path)) for path in rows["image_path"]]  # noqa: PTH100
+        rows["image_path"] = [stored_path(photo, folder) for photo in photos]
     write_manifest(rows, output, overwrite=overwrite or in_place)
     blocks = block_ids(points, resolution)
     learned = cKDTree(unit_vectors(points[split == "train"])) if "train" in shares else None

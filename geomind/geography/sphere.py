@@ -48,7 +48,7 @@ def haversine_km(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
     once its argument is clipped to 1.
     """
     a, b = np.radians(np.asarray(a, dtype=np.float64)), np.radians(np.asarray(b, dtype=np.float64))
-    half = np.sin((b - a) / 2) ** 2
+    half: NDArray[np.float64] = np.sin((b - a) / 2) ** 2
     h = half[..., 0] + np.cos(a[..., 0]) * np.cos(b[..., 0]) * half[..., 1]
     return 2 * EARTH_RADIUS_KM * np.arcsin(np.sqrt(np.clip(h, 0, 1)))
 

@@ -1,0 +1,161 @@
+"""The demo: the whole story on the synthetic world, from no photos at all to a map of truth and guess."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from geomind.backbones import BACKBONES
+from geomind.cascade import Cascade
+from geomind.checkpoints import director_path
+from geomind.config import AugmentConfig, BackboneConfig, DirectorConfig, ExpertConfig
+from geomind.data.world import make_world
+from geomind.devices import torch_threads_beside
+from geomind.errors import ConfigError, OutputError
+from geomind.evaluation.plots import PICTURES, draw_evaluation
+from geomind.evaluation.scoring import Evaluation, evaluate, write_metrics
+from geomind.files import atomic_path, make_folder
+from geomind.geography.regions import default_regions
+from geomind.inference.engine import infer
+from geomind.progress import SILENT, Progress
+from geomind.training.stages import train_all_experts, train_director
+
+MARK = ".geomind-demo"
+"""A file that says that a folder is a demo's, and may be made anew."""
+
+
+@dataclass(frozen=True)
+class DemoSize:
+    """How much of everything a demo makes."""
+
+    photos: int
+    director_epochs: int
+    expert_epochs: int
+
+
+FULL = DemoSize(photos=7500, director_epochs=12, expert_epochs=8)
+QUICK = DemoSize(photos=1800, director_epochs=7, expert_epochs=4)
+"""For tests: the same steps in under a minute, with less accuracy."""
+
+MADE = ("photos", "saved_models", "runs", "manifest.csv", "predictions.csv", "metrics.json", *PICTURES)
+"""Everything that a demo puts into its folder."""
+
+IMAGE_SIZE = 64
+"""Side of the scenes and of what the networks see, pixels."""
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What a demo made, and how good it was on places that it had not seen."""
+
+    evaluation: Evaluation
+    seconds: float
+    manifest: Path
+    predictions: Path
+    metrics: Path
+    world_map: Path
+    models: Path
+
+
+def run_demo(
+    folder: Path | str,
+    *,
+    quick: bool = False,
+    backbone: str = "scene_net",
+    seed: int = 0,
+    overwrite: bool = False,
+    progress: Progress = SILENT,
+) -> Demo:
+    """Draw a world, train the Director and all Experts on it, locate held-out scenes, judge, draw the map.
+
+    Args:
+        folder: Where everything is put.
+        quick: Less of everything.
+        backbone: The image encoder; `efficientnet_b0` is the real one and takes its time.
+        seed: The same seed gives the same world and, on a CPU, the same answers.
+        overwrite: Replace an earlier demo in this folder.
+        progress: Shows each step.
+
+    Raises:
+        OutputError: the folder holds something that is not a demo, or a demo and ``overwrite`` is false.
+        ConfigError: no image encoder has this name.
+    """
+    started = time.monotonic()
+    if backbone not in BACKBONES:  # before an earlier demo is cleared
+        raise ConfigError(f"Unknown backbone '{backbone}'. There are {', '.join(BACKBONES)}.")
+    folder = _fresh_folder(Path(folder), overwrite=overwrite)
+    size = QUICK if quick else FULL
+    models, runs = folder / "saved_models", folder / "runs"
+    regions = default_regions()
+
+    manifest = make_world(folder, photos=size.photos, image_size=IMAGE_SIZE, seed=seed, progress=progress)
+    shared: dict[str, Any] = {
+        "augment": AugmentConfig(crop_scale_min=0.8, color_jitter=0.2, hue_jitter=0),
+        "image_size": IMAGE_SIZE,
+        "schedule": "one_cycle",
+        "weight_decay": 0.05,
+        "dropout": 0.1,
+        "seed": seed,
+        "workers": 1,
+        "cache_photos": True,
+        "device": "cpu",
+    }
+    director = DirectorConfig(
+        **shared,
+        backbone=BackboneConfig(name=backbone, weights="none"),
+        max_epochs=size.director_epochs,
+        learning_rate=4e-3,
+        balance="none",  # the world's regions differ by a factor of three only
+        label_smoothing=0.1,
+    )
+    train_director(manifest, director, regions=regions, models=models, runs=runs, progress=progress)
+    expert = ExpertConfig(
+        **shared,
+        backbone=BackboneConfig(name=backbone, weights=str(director_path(models))),
+        max_epochs=size.expert_epochs,
+        learning_rate=2e-3,
+    )
+    train_all_experts(manifest, expert, regions=regions, models=models, runs=runs, progress=progress)
+
+    predictions = folder / "predictions.csv"
+    cascade = Cascade.load(models)
+    with torch_threads_beside(workers=1):
+        infer(folder / "photos" / "test", predictions, cascade, batch_size=64, workers=1, progress=progress)
+        evaluation = evaluate(predictions, manifest, split="test", cascade=cascade, progress=progress)
+    metrics = folder / "metrics.json"
+    write_metrics(evaluation.metrics, metrics)
+    pictures = draw_evaluation(evaluation, folder)
+    return Demo(
+        evaluation=evaluation,
+        seconds=time.monotonic() - started,
+        manifest=manifest,
+        predictions=predictions,
+        metrics=metrics,
+        world_map=pictures[0],
+        models=models,
+    )
+
+
+def _fresh_folder(folder: Path, *, overwrite: bool) -> Path:
+    """Make the demo's folder, or clear an earlier demo's; what is not a demo's is never touched."""
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder} is a file. Choose another --output.")
+    if folder.is_dir() and any(folder.iterdir()):
+        if not (folder / MARK).is_file():
+            raise OutputError(f"{folder} holds something else than a demo. Choose another --output.")
+        if not overwrite:
+            raise OutputError(
+                f"{folder} holds a demo already. Choose another --output, or replace it with --overwrite."
+            )
+        for made in MADE:
+            if (folder / made).is_dir():
+                shutil.rmtree(folder / made)
+            else:
+                (folder / made).unlink(missing_ok=True)
+    make_folder(folder)
+    with atomic_path(folder / MARK) as temporary:
+        temporary.write_text("A demo of GeoMind; `geomind demo --overwrite` makes it anew.\n", encoding="utf-8")
+    return folder

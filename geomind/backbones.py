@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
+import http.client
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -38,22 +38,30 @@ class EfficientNetBackbone(nn.Module):
 
 
 class SceneNet(nn.Module):
-    """The demo's encoder: four strided stages of plain convolutions, small enough to train in a minute on two cores."""
+    """The demo's encoder: six plain convolutions, small enough to train in a minute or two on two cores."""
 
     features = 192
 
     def __init__(self) -> None:
         super().__init__()
-        widths = [3, 32, 64, 128, self.features]
-        layers: list[nn.Module] = []
-        for narrow, wide in itertools.pairwise(widths):
-            layers += [nn.Conv2d(narrow, wide, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(wide), nn.ReLU()]
-        self.stages = nn.Sequential(*layers)
+        self.layers = nn.Sequential(
+            *_convolution(3, 24, kernel=5, stride=2),
+            *_convolution(24, 48, stride=2),
+            *_convolution(48, 48),
+            *_convolution(48, 96, stride=2),
+            *_convolution(96, 96),
+            *_convolution(96, self.features, stride=2),
+        )
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Encode photos: (N, 3, S, S) -> (N, 192)."""
-        pooled: Tensor = self.stages(pixels).mean(dim=(2, 3))
+        pooled: Tensor = self.layers(pixels).mean(dim=(2, 3))
         return pooled
+
+
+def _convolution(inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1) -> list[nn.Module]:
+    convolution = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
+    return [convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
 
 
 Backbone = EfficientNetBackbone | SceneNet
@@ -116,7 +124,7 @@ def _download_imagenet(name: str) -> dict[str, Tensor]:
         state: dict[str, Tensor] = torch.hub.load_state_dict_from_url(
             url, map_location="cpu", check_hash=True, weights_only=True
         )
-    except (OSError, RuntimeError) as error:  # a hash that does not match is a RuntimeError
+    except (OSError, http.client.HTTPException, RuntimeError) as error:  # a hash that does not match is a RuntimeError
         raise CheckpointError(
             f"The ImageNet weights of {name} cannot be downloaded ({error}). Train without them: "
             "--set backbone.weights=none, or give a file: --set backbone.weights=PATH."

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geomind.checkpoints import check_regions, director_path, expert_path, read_description
+from geomind.devices import Device, pick_device
 from geomind.errors import CheckpointError
 from geomind.geography.regions import RegionTable
 from geomind.geography.sphere import Points
@@ -64,7 +65,7 @@ class Cascade:
         self._missed: set[int] = set()
 
     @classmethod
-    def load(cls, models: Path | str, *, device: str = "cpu") -> Cascade:
+    def load(cls, models: Path | str, *, device: Device = "cpu") -> Cascade:
         """Load the Director of a models folder, and each Expert when the first photo needs it.
 
         Args:
@@ -73,16 +74,14 @@ class Cascade:
 
         Raises:
             CheckpointError: there is no Director, a file is broken, or an Expert does not fit the Director.
+            ConfigError: a GPU is asked for and there is none.
         """
         from geomind.director import Director
 
-        if device == "auto":
-            import torch
-
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        director = Director.load(director_path(models), device)
+        used = pick_device(device)
+        director = Director.load(director_path(models), used)
         description = director.description
-        experts = _ExpertsOnDisk(Path(models), description.regions, description.preprocessing, device)
+        experts = _ExpertsOnDisk(Path(models), description.regions, description.preprocessing, used)
         return cls(
             director.probabilities,
             experts,

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 from pydantic import Field, ValidationError
 
 import geomind
@@ -21,6 +22,7 @@ from geomind.photos import Preprocessing
 
 if TYPE_CHECKING:
     import torch
+    from numpy.typing import NDArray
 
 FORMAT_VERSION = 1
 """Version of the description; a file of a newer one is refused."""
@@ -148,6 +150,16 @@ def check_regions(path: Path | str, description: Description, regions: RegionTab
         )
 
 
+def check_finite(answers: NDArray[np.floating[Any]], path: Path | str) -> None:
+    """Make sure that a network answers with numbers.
+
+    Raises:
+        CheckpointError: an answer is infinite or not a number, as weights are that a training ruined.
+    """
+    if not np.isfinite(answers).all():
+        raise CheckpointError(f"The weights {path} answer with something that is no number. Train them again.")
+
+
 def load_network(network: torch.nn.Module, state: dict[str, torch.Tensor], path: Path | str) -> None:
     """Put weights into the network they were made for.
 
@@ -185,7 +197,9 @@ def load_pretrained(path: Path | str) -> dict[str, torch.Tensor]:
         raise _broken(path, error) from error
     except Exception as error:  # pickle's UnpicklingError, and whatever a hostile file provokes
         raise CheckpointError(f"{path} holds more than tensors and is not loaded ({type(error).__name__}).") from error
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in state.items()
+    ):
         raise CheckpointError(f"{path} is no state dict: it must map names to tensors.")
     if any(name.startswith("backbone.") for name in state):  # a GeoMind checkpoint: its trunk, without its head
         state = {name.removeprefix("backbone."): t for name, t in state.items() if name.startswith("backbone.")}
@@ -217,7 +231,9 @@ def _describe(path: Path, metadata: Mapping[str, str]) -> Description:
                 f"{path} has format {version}; this GeoMind reads up to {FORMAT_VERSION}. Upgrade GeoMind."
             )
         description = Description.model_validate_json(metadata["geomind"])
-        assert description.regions
+        regions = description.regions
+        if description.kind == "director" and description.region_medians.keys() != set(range(len(regions))):
+            raise ValueError("not every region has its median place")
         return description
     except (ValidationError, ValueError, AttributeError, TypeError, ConfigError) as error:
         raise _broken(path, error) from error

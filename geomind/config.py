@@ -9,13 +9,14 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from geomind.devices import Device
 from geomind.errors import ConfigError
 
 
 class Settings(BaseModel):
     """What every group of settings is: frozen, without unknown keys, each field with its own docstring."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class BackboneConfig(Settings):
@@ -31,7 +32,7 @@ class AugmentConfig(Settings):
     """Random changes of a training photo; 0 or false turns one off."""
 
     crop_scale_min: float = Field(default=0.7, gt=0, le=1)
-    """Smallest share of the photo's area that a random crop keeps; 1 keeps the whole square."""
+    """Smallest share of the photo's area that a random crop keeps; 1 cuts the central square, as inference does."""
     horizontal_flip: bool = False
     """Mirror half of the photos; this mirrors the side of the road and the script."""
     vertical_flip: bool = False
@@ -64,23 +65,23 @@ class TrainingConfig(Settings):
     weight_decay: float = Field(default=1e-4, ge=0)
     """Weight decay of AdamW."""
     schedule: Literal["plateau", "one_cycle"] = "plateau"
-    """`plateau` lowers the rate when val_loss stalls; `one_cycle` rises and falls once over max_epochs."""
+    """`plateau` lowers the rate when val_loss stalls; `one_cycle` rises and falls once over max_epochs, all of them."""
     plateau_factor: float = Field(default=0.5, gt=0, lt=1)
     """What the plateau schedule multiplies the rate by."""
     plateau_patience: int = Field(default=3, ge=0)
     """Epochs without a better val_loss before the plateau schedule lowers the rate."""
     early_stopping_patience: int = Field(default=6, ge=1)
-    """Epochs without a better val_loss before training stops."""
+    """Epochs without a better val_loss before training stops; not with `one_cycle`, which is best at its end."""
     dropout: float = Field(default=0.2, ge=0, lt=1)
     """Share of pooled features dropped before the head, in training."""
-    seed: int = Field(default=0, ge=0)
-    """Seed of weights, order and augmentation: the same seed gives the same weights on CPU."""
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    """Seed of weights, order and augmentation: with as many workers, it gives the same weights again on a CPU."""
     workers: int = Field(default=2, ge=0)
     """Processes that decode photos; 0 decodes in the training process."""
     cache_photos: bool = False
     """Decode each photo once and keep it in memory; for sets that fit there, with workers=0."""
-    device: Literal["auto", "cpu", "gpu"] = "auto"
-    """Where to train; `auto` takes a GPU where there is one."""
+    device: Device = "auto"
+    """`cpu`, `cuda`, or `auto`, which takes a GPU where there is one."""
 
 
 class DirectorConfig(TrainingConfig):
@@ -125,7 +126,7 @@ def load_config(kind: type[AnyConfig], path: Path | str | None = None, overrides
         key, equals, text = override.partition("=")
         if not equals or not key:
             raise ConfigError(f"--set {override}: write it as key=value, as in --set backbone.weights=none.")
-        _put(values, key.strip().split("."), _parse_yaml(text, where=f"--set {override}"))
+        _put(values, key.strip().split("."), parse_yaml(text, where=f"--set {override}"))
     try:
         return kind.model_validate(values)
     except ValidationError as error:
@@ -137,7 +138,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"Cannot read the settings {path}: {error}.") from error
-    values = _parse_yaml(text, where=str(path))
+    values = parse_yaml(text, where=str(path))
     if values is None:
         return {}
     if not isinstance(values, dict):
@@ -145,14 +146,29 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return values
 
 
-def _parse_yaml(text: str, *, where: str) -> Any:
+def parse_yaml(text: str, *, where: str) -> Any:
+    """Read YAML 1.2 as plain values; ``where`` it stands is named in errors.
+
+    Raises:
+        ConfigError: it is not valid YAML.
+    """
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
     try:
         return YAML(typ="safe", pure=True).load(text)
-    except YAMLError as error:
-        raise ConfigError(f"{where} is not valid YAML: {' '.join(str(error).split())}.") from error
+    except (YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{where} is not valid YAML: {_yaml_fault(error)}.") from error
+
+
+def _yaml_fault(error: Exception) -> str:
+    """Say in a few words what a YAML parser stumbled over, and where."""
+    problem, mark = getattr(error, "problem", None), getattr(error, "problem_mark", None)
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    if problem is None:
+        return " ".join(str(error).split())
+    return str(problem) + (f" in line {mark.line + 1}, column {mark.column + 1}" if mark is not None else "")
 
 
 def _put(values: dict[str, Any], keys: list[str], value: Any) -> None:

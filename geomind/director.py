@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from geomind.backbones import build_backbone
-from geomind.checkpoints import Description, load_checkpoint, load_network
+from geomind.checkpoints import Description, check_finite, load_checkpoint, load_network
 
 
 class DirectorNetwork(nn.Module):
@@ -30,10 +30,13 @@ class DirectorNetwork(nn.Module):
 class Director:
     """A trained Director that answers in NumPy."""
 
-    def __init__(self, network: DirectorNetwork, description: Description, device: torch.device) -> None:
+    def __init__(
+        self, network: DirectorNetwork, description: Description, device: torch.device, path: Path | str = "the weights"
+    ) -> None:
         self.network = network.to(device).eval()
         self.description = description
         self._device = device
+        self._path = path
 
     @classmethod
     def load(cls, path: Path | str, device: str | torch.device = "cpu") -> Director:
@@ -45,11 +48,16 @@ class Director:
         state, description = load_checkpoint(path, "director")
         network = DirectorNetwork(description.backbone, description.preprocessing.image_size, len(description.regions))
         load_network(network, state, path)
-        return cls(network, description, torch.device(device))
+        return cls(network, description, torch.device(device), path)
 
     @torch.inference_mode()
     def probabilities(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Tell how probable each region is: (N, 3, S, S) normalised pixels -> (N, regions), rows sum to 1."""
+        """Tell how probable each region is: (N, 3, S, S) normalised pixels -> (N, regions), rows sum to 1.
+
+        Raises:
+            CheckpointError: the network answers with something that is no number.
+        """
         logits = self.network(torch.from_numpy(pixels).to(self._device))
         probabilities: NDArray[np.float32] = logits.float().softmax(dim=1).cpu().numpy()
+        check_finite(probabilities, self._path)
         return probabilities

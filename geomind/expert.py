@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from geomind.backbones import build_backbone
-from geomind.checkpoints import Description, load_checkpoint, load_network
+from geomind.checkpoints import Description, check_finite, load_checkpoint, load_network
 from geomind.geography.regions import RegionTable
 from geomind.geography.sphere import Points
 
@@ -32,11 +32,14 @@ class ExpertNetwork(nn.Module):
 class Expert:
     """A trained Expert that answers in degrees."""
 
-    def __init__(self, network: ExpertNetwork, description: Description, device: torch.device) -> None:
+    def __init__(
+        self, network: ExpertNetwork, description: Description, device: torch.device, path: Path | str = "the weights"
+    ) -> None:
         self.network = network.to(device).eval()
         self.description = description
         self.box = description.fitted_box
         self._device = device
+        self._path = path
 
     @classmethod
     def load(
@@ -50,10 +53,15 @@ class Expert:
         state, description = load_checkpoint(path, "expert", regions=regions)
         network = ExpertNetwork(description.backbone, description.preprocessing.image_size)
         load_network(network, state, path)
-        return cls(network, description, torch.device(device))
+        return cls(network, description, torch.device(device), path)
 
     @torch.inference_mode()
     def locate(self, pixels: NDArray[np.float32]) -> Points:
-        """Place photos of the Expert's region: (N, 3, S, S) normalised pixels -> (N, 2) degrees."""
-        square = self.network(torch.from_numpy(pixels).to(self._device))
-        return self.box.denormalize(square.double().cpu().numpy())
+        """Place photos of the Expert's region: (N, 3, S, S) normalised pixels -> (N, 2) degrees.
+
+        Raises:
+            CheckpointError: the network answers with something that is no number.
+        """
+        square = self.network(torch.from_numpy(pixels).to(self._device)).double().cpu().numpy()
+        check_finite(square, self._path)
+        return self.box.denormalize(square)

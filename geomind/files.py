@@ -52,18 +52,23 @@ def make_folder(folder: Path | str) -> Path:
 
 
 def refuse_existing(path: Path | str, *, overwrite: bool) -> None:
-    """Stop before work begins that would end by replacing a file.
+    """Stop before work begins that would end by replacing a file, or could not write it. It makes nothing.
 
     Raises:
-        OutputError: ``path`` exists and ``overwrite`` is false, or its folder cannot be written.
+        OutputError: ``path`` exists and ``overwrite`` is false, or cannot be written.
     """
     path = Path(path)
-    if path.is_dir():
-        raise OutputError(f"{path} is a folder; name a file.")
-    if path.exists() and not overwrite:
-        raise OutputError(f"{path} exists already. Choose another name, or replace it with --overwrite.")
-    folder = make_folder(path.parent)
-    if not os.access(folder, os.W_OK):
+    try:
+        if path.is_dir():
+            raise OutputError(f"{path} is a folder; name a file.")
+        if path.exists() and not overwrite:
+            raise OutputError(f"{path} exists already. Choose another name, or replace it with --overwrite.")
+        folder = next(parent for parent in path.absolute().parents if parent.exists())
+    except OSError as error:
+        raise OutputError(f"Cannot write {path}: {_reason(error)}. Choose another output.") from error
+    if not folder.is_dir():
+        raise OutputError(f"Cannot write {path}: {folder} is a file. Choose another output.")
+    if not os.access(folder, os.W_OK | os.X_OK):
         raise OutputError(f"Cannot write in {folder}: permission denied. Choose another output.")
 
 

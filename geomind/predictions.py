@@ -147,9 +147,7 @@ def write_predictions(
         ValueError: a prediction knows its truth where the columns for it are not there.
     """
     path = Path(path)
-    if path.suffix.lower() != ".csv":
-        raise OutputError(f"Cannot write {path}: predictions are written as CSV. Choose a name that ends in .csv.")
-    refuse_existing(path, overwrite=overwrite)
+    refuse_output(path, overwrite=overwrite)
     rows = iter(predictions)
     first = next(rows, None)
     if with_truth is None:
@@ -157,6 +155,17 @@ def write_predictions(
     columns = COLUMNS + TRUTH_COLUMNS if with_truth else COLUMNS
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         return _write_csv(rows if first is None else itertools.chain([first], rows), columns, file)
+
+
+def refuse_output(path: Path | str, *, overwrite: bool) -> None:
+    """Stop before work begins whose predictions could not be written to ``path``.
+
+    Raises:
+        OutputError: the path exists and ``overwrite`` is false, cannot be written, or has another ending than .csv.
+    """
+    if Path(path).suffix.lower() != ".csv":
+        raise OutputError(f"Cannot write {path}: predictions are written as CSV. Choose a name that ends in .csv.")
+    refuse_existing(path, overwrite=overwrite)
 
 
 def _write_csv(predictions: Iterable[Prediction], columns: Sequence[str], file: IO[str]) -> int:
@@ -266,14 +275,11 @@ def _needs_mark(text: str) -> bool:
 
 # ── names of places ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-CITY_LIMIT_KM = 100.0
-"""The nearest town is named up to this far; beyond, its name says less than the coordinates do."""
-
 
 def name_places(predictions: Sequence[Prediction]) -> list[Prediction]:
     """Fill in the country (ISO 3166-1 alpha-2) and the nearest town of every place, all in one search.
 
-    A place on the high seas has no country. A town has to be in the place's country and within ``CITY_LIMIT_KM``.
+    A place on the high seas has no country; ``places.city_at`` says when a town is near enough.
     """
     from geomind.geography import places  # reads its tables through pyarrow and shapely, which reading a CSV needs not
 
@@ -282,8 +288,8 @@ def name_places(predictions: Sequence[Prediction]) -> list[Prediction]:
     if not found:
         return named
     points = [place for _, place in found]
-    countries, towns = places.country_at(points), places.nearest_place(points)
-    near = (towns.country == countries) & (towns.distance_km <= CITY_LIMIT_KM)
-    for (i, _), country, city, close in zip(found, countries.tolist(), towns.name.tolist(), near, strict=True):
-        named[i] = dataclasses.replace(named[i], country=country, city=city if close else None)
+    countries = places.country_at(points)
+    cities = places.city_at(points, countries)
+    for (i, _), country, city in zip(found, countries.tolist(), cities.tolist(), strict=True):
+        named[i] = dataclasses.replace(named[i], country=country, city=city)
     return named

@@ -53,8 +53,8 @@ def match_photos(
         if before_predicted:
             cut = len(before_predicted)
             stripped = [parts[cut:] if parts[:cut] == before_predicted else () for parts in answered]
-            return _look_up(["/".join(parts) for parts in stripped], ["/".join(parts) for parts in written])
-        return _look_up(["/".join(before_truth + parts) for parts in answered], ["/".join(parts) for parts in placed])
+            return _look_up([_joined(parts) for parts in stripped], [_joined(parts) for parts in written])
+        return _look_up([_joined(before_truth + parts) for parts in answered], [_joined(parts) for parts in placed])
     raise ManifestError(
         f"No prediction is of a photo of the truth: predictions name '{next(iter(predicted), '')}', "
         f"the truth '{next(iter(truth), '')}'. Give the folder that was answered with --images-dir."
@@ -93,6 +93,10 @@ def _leading_folder(
             "Give the folder that was answered with --images-dir."
         )
     return best
+
+
+def _joined(parts: Sequence[str]) -> str:
+    return "/".join(parts).replace("//", "/", 1)  # the first part of an absolute path is its "/"
 
 
 def _look_up(predicted: Sequence[str], truth: Sequence[str]) -> NDArray[np.int64]:

@@ -248,7 +248,8 @@ def _true_regions(manifest: pd.DataFrame, table: RegionTable) -> RegionIds:
     """Give each photo's region; where the manifest has none, the one of the country it was taken in."""
     ids = manifest["region_id"].to_numpy(dtype=np.int64, na_value=NO_REGION)
     if (unknown := ids == NO_REGION).any():
-        ids[unknown] = table.region_ids(places.country_at(_points(manifest)[unknown]))
+        points = _points(manifest)[unknown]
+        ids[unknown] = table.region_ids(places.country_at(points), points)
     _check_regions(ids, manifest["image_path"].tolist(), table)
     return ids
 

@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 
 from geomind.cascade import REGION_MEDIAN, Geolocator
 from geomind.errors import PhotoError
-from geomind.files import refuse_existing
 from geomind.photos import Preprocessing, find_photos
-from geomind.predictions import Prediction, write_predictions
+from geomind.predictions import Prediction, refuse_output, write_predictions
 from geomind.progress import SILENT, Progress
 
 logger = logging.getLogger(__name__)
@@ -65,9 +64,9 @@ def infer(
         PhotoError: there is no such folder, or no photo in it.
         OutputError: the output exists or cannot be written.
     """
-    refuse_existing(output, overwrite=overwrite)
+    refuse_output(output, overwrite=overwrite)
     folder = Path(images_dir)
-    photos = list(find_photos(folder))
+    photos = find_photos(folder)
     counts: collections.Counter[str] = collections.Counter()
 
     def counted() -> Iterator[Prediction]:

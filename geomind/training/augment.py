@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from geomind.config import AugmentConfig
 from geomind.data.dataset import Augment
+from geomind.photos import Preprocessing
 
 
-def build_augment(config: AugmentConfig, image_size: int) -> Augment | None:
+def build_augment(config: AugmentConfig, preprocessing: Preprocessing) -> Augment | None:
     """Build the augmentation that the settings ask for, or None where they ask for none.
 
     The order is the field's: crop, mirror, turn, then colour.
     """
     from torchvision.transforms import v2
 
-    if config == AugmentConfig(crop_scale_min=1, color_jitter=0, hue_jitter=0):
-        return None
-    steps: list[Augment] = [v2.RandomResizedCrop(image_size, scale=(config.crop_scale_min, 1.0), antialias=True)]
+    steps: list[Augment] = []
+    if config.crop_scale_min < 1:
+        kernel = v2.InterpolationMode(preprocessing.resample)
+        steps.append(
+            v2.RandomResizedCrop(preprocessing.image_size, scale=(config.crop_scale_min, 1.0), interpolation=kernel)
+        )
     if config.horizontal_flip:
         steps.append(v2.RandomHorizontalFlip())
     if config.vertical_flip:
@@ -27,5 +31,9 @@ def build_augment(config: AugmentConfig, image_size: int) -> Augment | None:
         steps.append(v2.ColorJitter(strength, strength, strength, config.hue_jitter))
     if config.grayscale_probability:
         steps.append(v2.RandomGrayscale(config.grayscale_probability))
+    if not steps:
+        return None
+    if config.crop_scale_min == 1:
+        steps.insert(0, preprocessing.square)
     composed: Augment = v2.Compose(steps)
     return composed

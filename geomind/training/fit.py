@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
+import signal
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +23,7 @@ from torch.utils.data import DataLoader, Sampler
 from geomind.checkpoints import Description, save_checkpoint
 from geomind.config import TrainingConfig
 from geomind.data.dataset import Batch, PhotoDataset, collate
+from geomind.devices import pick_device, torch_threads_beside
 from geomind.errors import TrainingError
 from geomind.progress import SILENT, Progress
 from geomind.training.losses import Loss
@@ -75,17 +78,22 @@ def fit(
         progress: Shows epochs, loss and metric.
 
     Raises:
-        TrainingError: the loss is not a finite number, or no photo can be read.
+        TrainingError: the loss is not a finite number, no photo can be read, or SIGTERM came.
+        KeyboardInterrupt: Ctrl-C came.
     """
     train_loader = _loader(photos, config, sampler=sampler, shuffle=sampler is None)
     stage = Stage(task, config, steps=config.max_epochs * len(train_loader))
     best = _KeepBest(run, task, describe)
     with (
         _quiet_lightning(),
+        torch_threads_beside(config.workers),
         progress.track(f"Training {task.title}", config.max_epochs * len(train_loader)) as advance,
     ):
+        callbacks: list[Callback] = [best, _Watch(task, run, advance, config.max_epochs)]
+        if config.schedule == "plateau":
+            callbacks.append(EarlyStopping("val_loss", patience=config.early_stopping_patience, mode="min"))
         trainer = lightning.Trainer(
-            accelerator=config.device,
+            accelerator="gpu" if pick_device(config.device) == "cuda" else "cpu",
             devices=1,
             max_epochs=config.max_epochs,
             logger=False,
@@ -93,18 +101,19 @@ def fit(
             enable_progress_bar=False,  # ours tells the metric, and stands among others in `--region all`
             enable_model_summary=False,
             num_sanity_val_steps=0,
-            callbacks=[
-                best,
-                _Watch(task, run, advance, config.max_epochs),
-                EarlyStopping("val_loss", patience=config.early_stopping_patience, mode="min"),
-            ],
+            callbacks=callbacks,
         )
-        trainer.fit(stage, train_loader, _loader(validation, config))
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+        try:
+            trainer.fit(stage, train_loader, _loader(validation, config))
+        except SystemExit as stop:  # what Lightning makes of Ctrl-C and of SIGTERM
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            if trainer.interrupted:
+                raise KeyboardInterrupt from stop
+            raise TrainingError(
+                f"Stopped by SIGTERM after {len(run.epochs)} epochs of {task.title}. The best weights so far are in "
+                f"{run.folder}."
+            ) from stop
     run.finish()
-    if not best.metrics:
-        raise TrainingError(f"No photo for {task.title} could be read; see the warnings above.")
     return FitResult(epochs=len(run.epochs), metrics=best.metrics)
 
 
@@ -113,12 +122,13 @@ class Stage(lightning.LightningModule):
 
     def __init__(self, task: Task, config: TrainingConfig, steps: int) -> None:
         super().__init__()
-        self.network = task.network
+        self.network = task.network.to(memory_format=torch.channels_last)  # a third faster
         self._loss = task.loss
         self._score = task.score
         self._config = config
         self._steps = steps
         self._seen: list[tuple[Tensor, Tensor]] = []
+        self._learned = 0
 
     def configure_optimizers(self) -> Any:
         """AdamW, with the schedule that the settings name."""
@@ -141,12 +151,11 @@ class Stage(lightning.LightningModule):
         pixels, targets = batch
         if len(pixels) == 0:
             return None
-        loss = self._loss(self.network(pixels), targets)
+        self._learned += len(pixels)
+        with _resting_normalisation(self.network) if len(pixels) == 1 else contextlib.nullcontext():
+            loss = self._loss(self.network(_channels_last(pixels)), targets)
         if not torch.isfinite(loss):
-            raise TrainingError(
-                f"The loss became {loss.item()} in epoch {self.current_epoch + 1}. Lower the rate, as in "
-                f"--set learning_rate={self._config.learning_rate / 10:g}."
-            )
+            raise TrainingError(self._not_finite("loss", loss))
         self.log("train_loss", loss, on_step=True, on_epoch=True, batch_size=len(pixels))
         return loss
 
@@ -154,17 +163,45 @@ class Stage(lightning.LightningModule):
         """Keep the answers of a batch until all are there."""
         pixels, targets = batch
         if len(pixels):
-            self._seen.append((self.network(pixels), targets))
+            self._seen.append((self.network(_channels_last(pixels)), targets))
 
     def on_validation_epoch_end(self) -> None:
         """Judge the answers to all validation photos at once."""
         if not self._seen:
             raise TrainingError("None of the validation photos could be read; see the warnings above.")
+        if not self._learned:
+            raise TrainingError("None of the training photos could be read; see the warnings above.")
         outputs, targets = (torch.cat(part) for part in zip(*self._seen, strict=True))
         self._seen.clear()
-        self.log("val_loss", self._loss(outputs, targets))
+        loss = self._loss(outputs, targets)
+        if not torch.isfinite(loss):
+            raise TrainingError(self._not_finite("validation loss", loss))
+        self.log("val_loss", loss)
         scores = self._score(outputs.float().cpu().numpy(), targets.cpu().numpy())
         self.log_dict({f"val_{name}": float(value) for name, value in scores.items()})
+
+    def _not_finite(self, what: str, loss: Tensor) -> str:
+        return (
+            f"The {what} became {loss.item()} in epoch {self.current_epoch + 1}. Lower the rate, as in "
+            f"--set learning_rate={self._config.learning_rate / 10:g}."
+        )
+
+
+@contextlib.contextmanager
+def _resting_normalisation(network: nn.Module) -> Iterator[None]:
+    """Let batch normalisation use its running statistics: those of a single photo are none, and stop it at 1x1 maps."""
+    active = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training]
+    for module in active:
+        module.eval()
+    try:
+        yield
+    finally:
+        for module in active:
+            module.train()
+
+
+def _channels_last(pixels: Tensor) -> Tensor:
+    return pixels.contiguous(memory_format=torch.channels_last)
 
 
 class _KeepBest(Callback):
@@ -252,6 +289,7 @@ class _quiet_lightning(warnings.catch_warnings):  # noqa: N801 - used as a block
     def __enter__(self) -> None:
         super().__enter__()
         warnings.filterwarnings("ignore", module="pytorch_lightning")
+        warnings.filterwarnings("ignore", "This DataLoader will create", UserWarning)
         self._levels = {name: logging.getLogger(name).level for name in _LIGHTNING_LOGGERS}
         for name in _LIGHTNING_LOGGERS:
             logging.getLogger(name).setLevel(logging.ERROR)

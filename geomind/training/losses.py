@@ -16,7 +16,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 """Outputs (N, …), targets (N, …) -> the mean loss, a scalar."""
 
 LARGEST_WEIGHT = 10.0
-"""No region counts more than this many times the average one: a handful of photos must not steer the whole Director."""
+"""No region weighs more than this many times one of average size: a handful of photos must not steer the Director."""
 
 
 def director_loss(config: DirectorConfig, region_ids: NDArray[np.int64], regions: int) -> Loss:
@@ -30,22 +30,24 @@ def director_loss(config: DirectorConfig, region_ids: NDArray[np.int64], regions
 def director_sampler(
     config: DirectorConfig, region_ids: NDArray[np.int64], regions: int
 ) -> WeightedRandomSampler | None:
-    """Build a sampler that shows every region equally often, where the settings ask for it."""
+    """Build a sampler that shows every region that has photos equally often, where the settings ask for it."""
     if config.balance != "sampler":
         return None
-    weights = region_weights(region_ids, regions)[region_ids]
+    weights = 1 / np.bincount(region_ids, minlength=regions)[region_ids]
     order = torch.Generator().manual_seed(config.seed)
     return WeightedRandomSampler(weights.tolist(), num_samples=len(region_ids), generator=order)
 
 
 def region_weights(region_ids: NDArray[np.int64], regions: int) -> NDArray[np.float64]:
-    """Weigh regions inversely to their photos: (n,) ids -> (regions,), 1 on average over photos, 0 without photos."""
+    """Weigh regions inversely to their photos: (n,) ids -> (regions,).
+
+    A region of average size weighs 1, one without photos 0, and none more than ``LARGEST_WEIGHT``.
+    """
     counts = np.bincount(region_ids, minlength=regions)
     present = counts > 0
     weights = np.zeros(regions)
     weights[present] = np.minimum(counts[present].mean() / counts[present], LARGEST_WEIGHT)
-    balanced: NDArray[np.float64] = weights / (weights @ counts / counts.sum())
-    return balanced
+    return weights
 
 
 def expert_loss(config: ExpertConfig) -> Loss:

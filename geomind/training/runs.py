@@ -63,7 +63,7 @@ class Run:
         return self.folder / "best.safetensors"
 
     def log_epoch(self, metrics: Mapping[str, float]) -> None:
-        """Add one epoch's metrics to ``metrics.csv`` and draw the curves again."""
+        """Add one epoch's metrics to ``metrics.csv`` for anybody who watches."""
         self.epochs.append(dict(metrics))
         with atomic_path(self.folder / "metrics.csv") as temporary, temporary.open("w", newline="") as file:
             writer = csv.DictWriter(file, fieldnames=list(self.epochs[0]), lineterminator="\n")

@@ -20,7 +20,7 @@ from geomind.data.dataset import PhotoDataset
 from geomind.data.manifest import photo_path, read_manifest
 from geomind.data.splits import split_by_place
 from geomind.director import DirectorNetwork
-from geomind.errors import ConfigError, GeoMindError, ManifestError, TrainingError
+from geomind.errors import ConfigError, ManifestError, TrainingError
 from geomind.expert import ExpertNetwork
 from geomind.files import atomic_path, refuse_existing
 from geomind.geography.boxes import Box
@@ -87,29 +87,46 @@ class TrainingPhotos:
                 f"{manifest}: {worst} has no region of the table '{regions.name}' (0 to {len(regions) - 1}). "
                 "Make the manifest again with `geomind prepare`."
             )
+        told = regions.region_ids(rows["country"], rows[["latitude", "longitude"]].to_numpy())
+        if (other := int((told != ids).sum())) > len(rows) // 2:
+            raise ManifestError(
+                f"{manifest}: {other:,} of {len(rows):,} photos have another region than the table '{regions.name}' "
+                f"gives them. Name their table with --regions, or relabel them: `geomind regions assign {manifest}`."
+            )
         split_here = bool((rows["split"] == "").all())
         if split_here:
             rows = rows.assign(split=_hold_out(rows, seed))
             logger.info("%s has no split: %.0f%% of its places are held out.", manifest, 100 * VALIDATION_SHARE)
+        elif unsplit := int((rows["split"] == "").sum()):
+            logger.warning("%s: %d photos have no split and are left out.", manifest, unsplit)
         rows = rows[rows["split"].isin(["train", "validation"])]
         if not (rows["split"] == "train").any():
             raise ManifestError(f"{manifest} has no row with split 'train'. Split it with `geomind split {manifest}`.")
         return cls(Path(manifest), rows, split_here)
 
-    def of_split(self, split: str, region_id: int | None = None) -> pd.DataFrame:
-        """Give the rows of one split, of one region or of all."""
-        rows = self.rows[self.rows["split"] == split]
-        return rows if region_id is None else rows[rows["region_id"] == region_id]
+    def of_split(self, split: str) -> pd.DataFrame:
+        """Give the rows of one split."""
+        return self.rows[self.rows["split"] == split]
+
+    def of_expert(self, region: Region) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Give the training and validation rows of one region."""
+        train, validation = (
+            rows[rows["region_id"] == region.id] for rows in map(self.of_split, ("train", "validation"))
+        )
+        if self.split_here and len(train) == 0:
+            train = validation  # the region's few places happened to be held out, by us
+        return train, validation
 
     def dataset(
         self, rows: pd.DataFrame, targets: NDArray[Any], config: TrainingConfig, *, train: bool
     ) -> PhotoDataset:
         """Make the torch data set of some rows."""
+        preprocessing = Preprocessing(image_size=config.image_size)
         return PhotoDataset(
             [photo_path(self.manifest, path) for path in rows["image_path"]],
             targets,
-            Preprocessing(image_size=config.image_size),
-            augment=build_augment(config.augment, config.image_size) if train else None,
+            preprocessing,
+            augment=build_augment(config.augment, preprocessing) if train else None,
             cache=config.cache_photos,
         )
 
@@ -136,6 +153,10 @@ def train_director(
     if len(validation) == 0:
         raise ManifestError(f"{data} has no row with split 'validation'. Split it with `geomind split {data}`.")
     region_ids = train["region_id"].to_numpy(dtype=np.int64)
+    if not validation["region_id"].isin(region_ids).any():
+        raise ManifestError(
+            f"{data}: no validation photo is of a region with training photos. Split it with `geomind split {data}`."
+        )
     _seed(config.seed)
     network = DirectorNetwork(config.backbone.name, config.image_size, len(regions), config.dropout)
     load_backbone_weights(network.backbone, config.backbone.name, config.backbone.weights)
@@ -147,7 +168,7 @@ def train_director(
             region_table=regions.to_dict(),
             preprocessing=Preprocessing(image_size=config.image_size),
             backbone=config.backbone.name,
-            config=config.model_dump(),
+            config=_without_paths(config),
             metrics=dict(metrics),
             training_photos=len(train),
             region_medians=medians,
@@ -203,26 +224,33 @@ def train_all_experts(
     overwrite: bool = False,
     progress: Progress = SILENT,
 ) -> list[Trained | Skipped]:
-    """Train the Expert of every region; one without photos is skipped, and one's failure does not stop the others.
+    """Train the Expert of every region; one without photos is skipped, and so is one that is there already.
+
+    An interrupted training of all thus goes on with the first Expert that is missing; ``overwrite`` trains all anew.
 
     Raises:
-        GeoMindError: the manifest or the output cannot be used, or not one Expert could be trained.
+        GeoMindError: the manifest, the settings, the starting weights or the output cannot be used, or no Expert could
+            be trained.
     """
-    for region in regions.regions:
-        refuse_existing(expert_path(models, region), overwrite=overwrite)
+    refuse_existing(expert_path(models, regions[0]), overwrite=True)
     _check_director(models, config, regions)
     photos = TrainingPhotos.read(data, regions, config.seed)
     done: list[Trained | Skipped] = []
     with progress.track("Training all Experts", len(regions)) as advance:
         for region in regions.regions:
-            try:
+            weights = expert_path(models, region)
+            if weights.is_file() and not overwrite:
+                done.append(Skipped(region.name, f"{weights} is there already; --overwrite trains it anew"))
+            elif len(photos.of_expert(region)[0]) == 0:
+                logger.warning("No photo of region %d '%s' for training: no Expert for it.", region.id, region.name)
+                done.append(Skipped(region.name, "no photo for training"))
+            else:
                 done.append(_train_expert(photos, region, config, regions, Path(models), Path(runs), progress))
-            except GeoMindError as error:
-                logger.warning("Skipped: %s", error)
-                done.append(Skipped(region.name, str(error)))
             advance(1, note=region.name)
     if not any(isinstance(outcome, Trained) for outcome in done):
-        raise TrainingError(f"No Expert could be trained on {data}. The first reason: {done[0].reason}")  # type: ignore[union-attr]
+        raise TrainingError(
+            f"No Expert was trained: every region of {data} has one already, or no photos. See --overwrite."
+        )
     return done
 
 
@@ -249,9 +277,7 @@ def _train_expert(
     runs: Path,
     progress: Progress,
 ) -> Trained:
-    train, validation = photos.of_split("train", region.id), photos.of_split("validation", region.id)
-    if photos.split_here and len(train) == 0:
-        train = validation  # the region's few places happened to be held out, by us
+    train, validation = photos.of_expert(region)
     if len(train) == 0:
         raise ManifestError(
             f"No photo of region {region.id} '{region.name}' for training in {photos.manifest}. Add some, or leave its "
@@ -276,7 +302,7 @@ def _train_expert(
             region_table=regions.to_dict(),
             preprocessing=Preprocessing(image_size=config.image_size),
             backbone=config.backbone.name,
-            config=config.model_dump(),
+            config=_without_paths(config),
             metrics=dict(metrics),
             training_photos=len(train),
             region_id=region.id,
@@ -310,7 +336,7 @@ def region_medians(
             median = geodesic_median(points[here])
         else:
             table = cities()
-            inside = regions.region_ids(table.country) == region.id
+            inside = regions.region_ids(table.country, table.points) == region.id
             median = geodesic_median(table.points[inside], table.population[inside]) if inside.any() else np.zeros(2)
         medians[region.id] = (float(median[0]), float(median[1]))
     return medians
@@ -328,6 +354,13 @@ def _hold_out(rows: pd.DataFrame, seed: int) -> NDArray[np.str_]:
 
 def _accuracy(logits: NDArray[np.float32], region_ids: NDArray[Any]) -> dict[str, float]:
     return {"accuracy": float((logits.argmax(axis=1) == region_ids).mean())}
+
+
+def _without_paths(config: TrainingConfig) -> dict[str, Any]:
+    """Describe settings for the weights file, which may go anywhere: no path of this machine goes with it."""
+    settings = config.model_dump()
+    settings["backbone"]["weights"] = Path(config.backbone.weights).name
+    return settings
 
 
 def _seed(seed: int) -> None:

@@ -54,7 +54,7 @@ def train(
     def describe_director(metrics: Mapping[str, float]) -> Description:
         return describe("director", regions, metrics=dict(metrics))
 
-    augment = build_augment(config.augment, SIZE)
+    augment = build_augment(config.augment, PREPROCESSING)
     run = Run.start(runs, "test", config, photos=len(paths))
     task = Task("a test", network, nn.CrossEntropyLoss(), accuracy, shown="accuracy")
     learned = PhotoDataset(paths[:24], ids[:24], PREPROCESSING, augment=augment, cache=config.cache_photos)

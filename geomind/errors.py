@@ -8,6 +8,9 @@
     ├── CheckpointError      weights that are missing, broken or do not fit
     ├── OutputError          a file or folder that cannot be written
     ├── MissingExtraError    an optional dependency that is not installed
+    ├── DownloadError        something asked for from the network that did not come
+    │   ├── GoneError        it is not there any more
+    │   └── UnreachableError it may come another time
     └── TrainingError        a training that cannot go on
 
 The command line turns a ``GeoMindError`` into one line on stderr and exit code 1; anything else is a bug and shows its
@@ -45,6 +48,18 @@ class OutputError(GeoMindError):
 
 class MissingExtraError(GeoMindError):
     """An optional dependency is needed and not installed."""
+
+
+class DownloadError(GeoMindError):
+    """Something asked for from the network did not come; for one photo, the message is the reason alone."""
+
+
+class GoneError(DownloadError):
+    """It is not there any more, and asking again is of no use."""
+
+
+class UnreachableError(DownloadError):
+    """Its site gave no answer, and may another time."""
 
 
 class TrainingError(GeoMindError):

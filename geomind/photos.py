@@ -1,4 +1,4 @@
-"""From a photo's file to pixels and to its EXIF position: the only module that opens images. It knows no model.
+"""From a photo's file to pixels and to its position: the only module that opens images. It knows no model.
 
 A ``PhotoError`` of one photo carries the reason alone, the same on every run; whoever shows it names the file. What
 stands before a colon is the kind of the reason, what follows is the detail.
@@ -6,9 +6,11 @@ stands before a colon is the kind of the reason, what follows is the detail.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import ctypes
 import functools
+import itertools
 import logging
 import math
 import os
@@ -19,6 +21,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, Literal
+from xml.parsers import expat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +45,9 @@ A JPEG is measured after it was shrunk."""
 
 MAX_BYTES = 2**30
 """The largest file that is opened; the decoders of HEIC and AVIF read it whole."""
+
+MAX_XMP_BYTES = 2**24
+"""The largest XMP that is read; one of a long editing history has some hundred kilobytes."""
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "JPEG2000", "AVIF")
 """What Pillow may take a file for, whatever its ending says; JPEG covers MPO. Its other formats, one of
@@ -161,24 +167,32 @@ class Preprocessing(BaseModel):
 
 
 def read_gps(path: Path | str) -> tuple[float, float]:
-    """Read latitude and longitude in degrees from a photo's EXIF, without decoding its pixels.
+    """Read latitude and longitude in degrees from a photo's metadata, without decoding its pixels.
+
+    Asked in this order, the first that holds a position counts, even one that makes no sense: the photo's EXIF; a
+    sidecar ``photo.jpg.xmp`` (darktable, digiKam) or else ``photo.xmp`` (Adobe); the XMP inside the photo.
 
     Raises:
         GPSError: the photo holds no usable position; the message is the reason.
         PhotoError: the file is no photo.
     """
+    fault = "no EXIF GPS"
     with _opened(path) as image:
+        inside = image.info.get("xmp")
         try:
             gps = _exif(image).get_ifd(ExifTags.IFD.GPSInfo)
-        except Exception as error:
-            raise GPSError(f"EXIF cannot be read: {_words(error)}") from error
-    if not any(tag in gps for tag in (ExifTags.GPS.GPSLatitude, ExifTags.GPS.GPSLongitude)):
-        raise GPSError("no EXIF GPS")
-    latitude = _signed_degrees(gps, ExifTags.GPS.GPSLatitude, ExifTags.GPS.GPSLatitudeRef, "NS")
-    longitude = _signed_degrees(gps, ExifTags.GPS.GPSLongitude, ExifTags.GPS.GPSLongitudeRef, "EW")
-    if fault := position_fault(latitude, longitude):
-        raise GPSError(fault)
-    return latitude, longitude
+        except Exception as error:  # noqa: BLE001  Pillow throws nearly every type on broken EXIF
+            gps, fault = {}, f"EXIF cannot be read: {_words(error)}"
+    if any(tag in gps for tag in _POSITION_TAGS):
+        return _position(gps)
+    embedded = [inside] if isinstance(inside, str | bytes) else []
+    for xmp in itertools.chain(_sidecars(Path(path)), embedded):
+        if gps := _xmp_gps(xmp):
+            try:
+                return _position(gps)
+            except GPSError as error:
+                raise GPSError(f"XMP {error}") from error
+    raise GPSError(fault)
 
 
 def position_fault(latitude: float, longitude: float) -> str:
@@ -199,8 +213,8 @@ def _walk(folder: Path) -> Iterator[Path]:
     waiting = [folder]
     while waiting:
         path = waiting.pop()
-        if not path.is_dir():
-            if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("._"):
+        if not _is_folder(path):
+            if path.suffix.lower() in IMAGE_SUFFIXES and not _is_leftover(path.name):
                 yield path
             continue
         if path is not folder and path.name.startswith("."):
@@ -213,6 +227,19 @@ def _walk(folder: Path) -> Iterator[Path]:
             waiting.extend(sorted(path.iterdir(), key=lambda entry: entry.name, reverse=True))
         except OSError as error:
             logger.warning("The folder %s is left out: %s.", path, _reason(error))
+
+
+def _is_leftover(name: str) -> bool:
+    """Tell what macOS leaves beside photos on foreign disks, and what a killed download of ours leaves."""
+    return name.startswith("._") or (name.startswith(".") and ".partial." in name)
+
+
+def _is_folder(path: Path) -> bool:
+    """Tell folders from photos; what may not even be looked at counts as a photo, whose row will say so."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 @contextlib.contextmanager
@@ -350,6 +377,22 @@ def _png_exif(file: IO[bytes]) -> bytes:
     return b""
 
 
+_POSITION_TAGS = (ExifTags.GPS.GPSLatitude, ExifTags.GPS.GPSLongitude)
+
+
+def _position(gps: dict[int, Any]) -> tuple[float, float]:
+    """Read latitude and longitude in degrees from the tags of EXIF.
+
+    Raises:
+        GPSError: a part is missing or makes no sense.
+    """
+    latitude = _signed_degrees(gps, ExifTags.GPS.GPSLatitude, ExifTags.GPS.GPSLatitudeRef, "NS")
+    longitude = _signed_degrees(gps, ExifTags.GPS.GPSLongitude, ExifTags.GPS.GPSLongitudeRef, "EW")
+    if fault := position_fault(latitude, longitude):
+        raise GPSError(fault)
+    return latitude, longitude
+
+
 def _signed_degrees(gps: dict[int, Any], tag: ExifTags.GPS, ref_tag: ExifTags.GPS, hemispheres: str) -> float:
     """Read one coordinate: degrees, or degrees and minutes, or degrees, minutes and seconds, and its hemisphere.
 
@@ -387,6 +430,80 @@ def _signed_degrees(gps: dict[int, Any], tag: ExifTags.GPS, ref_tag: ExifTags.GP
             raise GPSError(f"{name} has minutes or seconds above 60: {number:g}")
         degrees += number / unit
     return -degrees if ref == hemispheres[1] else degrees
+
+
+def _sidecars(photo: Path) -> Iterator[bytes]:
+    """Read the XMP files that stand beside a photo.
+
+    Raises:
+        GPSError: one cannot be read.
+    """
+    for name in (f"{photo.name}.xmp", f"{photo.name}.XMP", f"{photo.stem}.xmp", f"{photo.stem}.XMP"):
+        sidecar = photo.with_name(name)
+        if sidecar.is_file():
+            try:
+                with sidecar.open("rb") as file:
+                    yield file.read(MAX_XMP_BYTES + 1)
+            except OSError as error:
+                raise GPSError(f"XMP cannot be read: {_reason(error)}") from error
+
+
+_XMP_TAGS = {
+    f"http://ns.adobe.com/exif/1.0/ {tag.name}": (tag, ref_tag)
+    for tag, ref_tag in zip(_POSITION_TAGS, (ExifTags.GPS.GPSLatitudeRef, ExifTags.GPS.GPSLongitudeRef), strict=True)
+}
+"""Full name of a property of XMP -> the tags of EXIF that it stands for."""
+
+_XMP_COORDINATE = re.compile(r"([\d.]+)(?:,([\d.]+))?(?:,([\d.]+))?([NSEW])", re.ASCII)
+"""48,51.4937N or 48,51,29N (XMP specification, part 2, GPSCoordinate); some write 48.858N."""
+
+
+def _xmp_gps(packet: bytes | str) -> dict[int, Any]:
+    """Find the position of an XMP packet, be it in attributes or in elements, as the tags of EXIF.
+
+    A packet needs no document type, so one that has it is refused: this is where XML names other files and lets short
+    entities grow without bound.
+
+    Raises:
+        GPSError: the packet is too long, is no XML or has a document type, or a coordinate is in no known form.
+    """
+    if len(packet) > MAX_XMP_BYTES:
+        raise GPSError("XMP cannot be read: more than 16 MiB")
+    texts: dict[str, str] = {}
+    inside: list[str] = []
+
+    def begin(name: str, attributes: dict[str, str]) -> None:
+        inside.append(name)
+        for each in attributes.keys() & _XMP_TAGS.keys():
+            texts.setdefault(each, attributes[each])
+
+    def read(text: str) -> None:
+        if inside[-1] in _XMP_TAGS:
+            texts[inside[-1]] = texts.get(inside[-1], "") + text
+
+    def refuse(*_: object) -> None:
+        raise GPSError("XMP cannot be read: it has a document type")
+
+    parser = expat.ParserCreate(namespace_separator=" ")
+    parser.StartElementHandler, parser.EndElementHandler = begin, lambda _: inside.pop()
+    parser.CharacterDataHandler, parser.StartDoctypeDeclHandler = read, refuse
+    try:
+        if isinstance(packet, bytes) and packet.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            packet = packet.decode("utf-16")
+        # Writers fill up with zeros, which are no XML; the text may be empty.
+        packet = packet.strip("\0 \t\r\n") if isinstance(packet, str) else packet.strip(b"\0 \t\r\n")
+        if packet:
+            parser.Parse(packet, True)
+    except (expat.ExpatError, LookupError, ValueError) as error:  # the last two for an encoding that is not known
+        raise GPSError(f"XMP cannot be read: {error}") from error
+    gps: dict[int, Any] = {}
+    for name, (tag, ref_tag) in _XMP_TAGS.items():
+        if text := texts.get(name, "").strip():
+            match = _XMP_COORDINATE.fullmatch(text)
+            if match is None:
+                raise GPSError(f"XMP {tag.name} is not of the form 48,51.5N: {text[:24]!r}")
+            gps[tag], gps[ref_tag] = tuple(part for part in match.groups()[:3] if part is not None), match[4]
+    return gps
 
 
 def _reason(error: Exception) -> str:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
@@ -15,6 +16,10 @@ from geomind.expert import ExpertNetwork
 from geomind.geography.regions import Region, RegionTable, default_regions
 from geomind.photos import Preprocessing
 
+pytest_plugins = ("local_server",)  # fixtures: server, loopback_only
+
+hypothesis.settings.register_profile("geomind", deadline=None)  # a shared machine is slow at times
+hypothesis.settings.load_profile("geomind")
 torch.set_num_threads(1)  # the tests run on all cores already
 
 SIZE = 32
@@ -57,6 +62,8 @@ def two_regions() -> RegionTable:
 
 def describe(kind: str, regions: RegionTable, **more: object) -> Description:
     """Describe a tiny network as its training would."""
+    if kind == "director":
+        more = {"region_medians": {region.id: (0.0, 0.0) for region in regions.regions}, **more}
     return Description(
         kind=kind,  # type: ignore[arg-type]
         region_table=regions.to_dict(),

@@ -47,9 +47,9 @@ def test_weights_from_a_file_as_published(tmp_path: Path) -> None:
 def test_weights_from_a_trained_director(models: Path) -> None:
     torch.manual_seed(7)
     backbone = build_backbone("scene_net", 32)
-    before = backbone.stages[0].weight.clone()  # type: ignore[union-attr, operator]
+    before = backbone.layers[0].weight.clone()  # type: ignore[union-attr, operator]
     load_backbone_weights(backbone, "scene_net", str(director_path(models)))
-    assert not torch.equal(before, backbone.stages[0].weight)  # type: ignore[union-attr, arg-type]
+    assert not torch.equal(before, backbone.layers[0].weight)  # type: ignore[union-attr, arg-type]
 
 
 def test_no_network_is_said_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ def test_a_published_state_dict_is_read(tmp_path: Path) -> None:
 
 def test_a_geomind_checkpoint_gives_its_trunk(models: Path) -> None:
     trunk = load_pretrained(director_path(models))
-    assert "stages.0.weight" in trunk
+    assert "layers.0.weight" in trunk
     assert not any("head" in name for name in trunk)
 
 

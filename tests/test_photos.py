@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
 from PIL.TiffImagePlugin import IFDRational
 from pydantic import ValidationError
 
@@ -472,6 +473,160 @@ class TestReadGps:
         assert (position_fault(latitude, longitude) == "") == possible
 
 
+def xmp(latitude: str | None, longitude: str | None, *, as_elements: bool = False, wrapped: bool = True) -> str:
+    """Write a packet as Adobe's tools do (attributes) or as exiftool does (elements)."""
+    named = {"GPSLatitude": latitude, "GPSLongitude": longitude, "GPSVersionID": "2.3.0.0"}
+    pairs = [(name, text) for name, text in named.items() if text is not None]
+    attributes = "".join(f' exif:{name}="{text}"' for name, text in pairs if not as_elements)
+    elements = "".join(f"<exif:{name}>{text}</exif:{name}>" for name, text in pairs if as_elements)
+    packet = (
+        '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        f'<rdf:Description rdf:about="" xmlns:exif="http://ns.adobe.com/exif/1.0/"{attributes}>{elements}'
+        "</rdf:Description></rdf:RDF></x:xmpmeta>"
+    )
+    begin = '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
+    return f'{begin}\n{packet}\n{" " * 200}<?xpacket end="w"?>\0' if wrapped else packet
+
+
+PARIS_XMP = xmp("48,51.4933N", "2,20,5.5E")
+PARIS = (48 + 51.4933 / 60, 2 + 20 / 60 + 5.5 / 3600)
+
+
+class TestXmp:
+    @pytest.mark.parametrize("name", ["a.jpg.xmp", "a.xmp", "a.jpg.XMP", "a.XMP"])
+    @pytest.mark.parametrize("as_elements", [False, True])
+    @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+    def test_a_sidecar_says_where_a_photo_without_gps_was_taken(
+        self, tmp_path: Path, name: str, as_elements: bool, encoding: str
+    ) -> None:
+        gradient().save(tmp_path / "a.jpg")
+        packet = xmp("48,51.4933N", "2,20,5.5E", as_elements=as_elements)
+        (tmp_path / name).write_text(packet.rstrip("\0"), encoding=encoding)
+        assert read_gps(tmp_path / "a.jpg") == pytest.approx(PARIS, abs=1e-9)
+
+    @pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp", "avif"])
+    def test_so_does_the_xmp_inside_it(self, tmp_path: Path, suffix: str) -> None:
+        options = {"xmp": PARIS_XMP.encode()}
+        if suffix == "png":
+            info = PngInfo()
+            info.add_itxt("XML:com.adobe.xmp", PARIS_XMP)
+            options = {"pnginfo": info}
+        elif suffix == "tif":
+            options = {"tiffinfo": {700: PARIS_XMP.encode()}}
+        gradient().save(tmp_path / f"a.{suffix}", **options)
+        assert read_gps(tmp_path / f"a.{suffix}") == pytest.approx(PARIS, abs=1e-9)
+
+    def test_the_first_that_holds_a_position_counts(self, tmp_path: Path) -> None:
+        """EXIF, then photo.jpg.xmp, then photo.xmp, then the XMP inside."""
+        inside, stem, whole = (xmp(f"{degrees},0N", "1,0E") for degrees in (10, 20, 30))
+        gradient().save(tmp_path / "a.jpg", xmp=inside.encode())
+        assert read_gps(tmp_path / "a.jpg")[0] == 10
+        (tmp_path / "a.xmp").write_text(stem, encoding="utf-8")
+        assert read_gps(tmp_path / "a.jpg")[0] == 20
+        (tmp_path / "a.jpg.xmp").write_text(xmp(None, None), encoding="utf-8")  # holds none
+        assert read_gps(tmp_path / "a.jpg")[0] == 20
+        (tmp_path / "a.jpg.xmp").write_text(whole, encoding="utf-8")
+        assert read_gps(tmp_path / "a.jpg")[0] == 30
+        save_with_gps(tmp_path / "a.jpg", GOOD)
+        assert read_gps(tmp_path / "a.jpg")[0] == pytest.approx(48.858222, abs=1e-6)
+        save_with_gps(tmp_path / "a.jpg", GOOD | {1: "X"})  # a position that makes no sense is not passed over
+        with pytest.raises(GPSError, match="GPSLatitudeRef is neither N nor S"):
+            read_gps(tmp_path / "a.jpg")
+
+    def test_a_sidecar_helps_a_photo_whose_exif_is_broken(self, tmp_path: Path) -> None:
+        gradient().save(tmp_path / "a.jpg", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff")
+        (tmp_path / "a.xmp").write_text(PARIS_XMP, encoding="utf-8")
+        assert read_gps(tmp_path / "a.jpg") == pytest.approx(PARIS, abs=1e-9)
+
+    @given(
+        latitude=st.floats(0, 90, allow_subnormal=False),
+        longitude=st.floats(0, 180, allow_subnormal=False),
+        north=st.sampled_from("NS"),
+        east=st.sampled_from("EW"),
+        form=st.sampled_from(["minutes", "seconds", "degrees"]),
+    )
+    def test_reads_the_degrees_that_were_written(
+        self,
+        tmp_path_factory: pytest.TempPathFactory,
+        latitude: float,
+        longitude: float,
+        north: str,
+        east: str,
+        form: str,
+    ) -> None:
+        def text(degrees: float, hemisphere: str) -> str:
+            if form == "degrees":
+                return f"{degrees:.9f}{hemisphere}"
+            minutes = round(degrees * 60, 7)
+            if form == "minutes":
+                return f"{int(minutes // 60)},{minutes % 60:.7f}{hemisphere}"
+            seconds = round(degrees * 3600)
+            return f"{seconds // 3600},{seconds // 60 % 60},{seconds % 60}{hemisphere}"
+
+        folder = tmp_path_factory.getbasetemp() / "xmp"
+        folder.mkdir(exist_ok=True)
+        gradient().save(folder / "a.jpg")
+        (folder / "a.xmp").write_text(xmp(text(latitude, north), text(longitude, east)), encoding="utf-8")
+        expected = (latitude if north == "N" else -latitude, longitude if east == "E" else -longitude)
+        if max(latitude, longitude) < 2e-4:
+            return  # rounded to the place that stands for "unknown"
+        precision = 1.5e-4 if form == "seconds" else 1e-8
+        assert read_gps(folder / "a.jpg") == pytest.approx(expected, abs=precision)
+
+    @pytest.mark.parametrize(
+        ("packet", "reason"),
+        [
+            (xmp("48.8566", "2.35"), "XMP GPSLatitude is not of the form 48,51.5N: '48.8566'"),
+            (xmp("48,51.5N", "2,20.1"), "XMP GPSLongitude is not of the form"),
+            (xmp("48,51.5E", "2,20.1E"), "XMP GPSLatitudeRef is neither N nor S: 'E'"),
+            (xmp("48,61.5N", "2,20.1E"), "XMP GPSLatitude has minutes or seconds above 60"),
+            (xmp("4.8.5,1N", "2,20.1E"), "XMP GPSLatitude is not 1 to 3 numbers"),
+            (xmp("91,0N", "2,20.1E"), "XMP latitude is out of range: 91"),
+            (xmp("48,51.5N", None), "XMP GPSLongitude missing"),
+            (xmp("0,0.000000N", "0,0.000000E"), "XMP latitude and longitude are both 0"),  # what darktable writes
+            (PARIS_XMP[:300], "XMP cannot be read: "),
+            ("no XML", "XMP cannot be read: syntax error"),
+            ('<?xml version="1.0" encoding="klingon"?><a/>', "XMP cannot be read: "),
+        ],
+    )
+    def test_what_makes_no_sense_is_the_reason(self, tmp_path: Path, packet: str, reason: str) -> None:
+        gradient().save(tmp_path / "a.jpg")
+        (tmp_path / "a.xmp").write_text(packet, encoding="utf-8")
+        with pytest.raises(GPSError) as caught:
+            read_gps(tmp_path / "a.jpg")
+        assert str(caught.value).startswith(reason)
+
+    @pytest.mark.parametrize("empty", ["", "\0\0", xmp(None, None), xmp("", "")])
+    def test_xmp_without_a_position_says_nothing(self, tmp_path: Path, empty: str) -> None:
+        gradient().save(tmp_path / "a.jpg")
+        (tmp_path / "a.xmp").write_text(empty, encoding="utf-8")
+        with pytest.raises(GPSError, match=r"^no EXIF GPS$"):
+            read_gps(tmp_path / "a.jpg")
+
+    def test_entities_are_refused(self, tmp_path: Path) -> None:
+        """They name files of the reader's machine, and a kilobyte of them grows to gigabytes."""
+        (tmp_path / "secret").write_text("48,51.5N", encoding="utf-8")
+        bomb = "".join(f'<!ENTITY l{i} "{f"&l{i - 1};" * 10}">' for i in range(1, 12))
+        declared = {
+            "external": f'<!DOCTYPE x [<!ENTITY e SYSTEM "{(tmp_path / "secret").as_uri()}">]>',
+            "bomb": f'<!DOCTYPE x [<!ENTITY l0 "lol">{bomb}<!ENTITY e "&l11;">]>',
+            "harmless": "<!DOCTYPE x>",
+        }
+        gradient().save(tmp_path / "a.jpg")
+        for document_type in declared.values():
+            packet = xmp("&e;", "2,20.1E", as_elements=True, wrapped=False)
+            (tmp_path / "a.xmp").write_text(document_type + packet, encoding="utf-8")
+            with pytest.raises(GPSError, match="XMP cannot be read: it has a document type"):
+                read_gps(tmp_path / "a.jpg")
+
+    def test_endless_xmp_is_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(photos, "MAX_XMP_BYTES", 400)
+        gradient().save(tmp_path / "a.jpg")
+        (tmp_path / "a.xmp").write_text(PARIS_XMP, encoding="utf-8")
+        with pytest.raises(GPSError, match="XMP cannot be read: more than 16 MiB"):
+            read_gps(tmp_path / "a.jpg")
+
+
 class TestSharedPhotos:
     def test_every_real_position_is_read(self, shared: Path) -> None:
         root = shared / "photos"
@@ -482,6 +637,17 @@ class TestSharedPhotos:
             expected = float(row["latitude"]), float(row["longitude"])
             assert read_gps(root / row["image_path"]) == pytest.approx(expected, abs=1e-4), row["image_path"]
             assert min(open_photo(root / row["image_path"], min_side=64).size) >= 64
+
+    def test_xmp_says_of_real_photos_what_exif_says(self, shared: Path, tmp_path: Path) -> None:
+        """As sidecars of a photo without GPS; written by Photoshop in attributes, and by exiftool in elements."""
+        gradient().save(tmp_path / "a.jpg")
+        for name in (
+            "exifr__test_fixtures_iptc-agency-photographer-example.jpg",
+            "exifr__test_fixtures_issue-exif-js-124.tiff",
+        ):
+            with Image.open(shared / "odd" / name) as image:
+                (tmp_path / "a.jpg.xmp").write_bytes(image.info["xmp"])
+            assert read_gps(tmp_path / "a.jpg") == pytest.approx(read_gps(shared / "odd" / name), abs=1e-5)
 
     def test_every_odd_file_opens_or_says_why(self, shared: Path) -> None:
         """All that Pillow loads at the first attempt is loaded.

@@ -19,7 +19,7 @@ PACKAGE = ROOT / "geomind"
 
 LAYERS = [
     {"errors", "progress"},
-    {"files"},
+    {"files", "devices"},
     {"geography", "config"},
     {"photos"},
     {"checkpoints", "predictions"},

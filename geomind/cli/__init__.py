@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import sys
 from typing import Annotated
 
 import typer
 
 from geomind import __version__
-from geomind.cli import data, demo, evaluate, infer, regions, train
+from geomind.cli import data, demo, download, evaluate, infer, inspect, regions, train
 from geomind.errors import GeoMindError
 
 app = typer.Typer(
@@ -23,7 +25,9 @@ app = typer.Typer(
 
 # In the order of the story: see it work, bring photos, train, locate, judge.
 app.command("demo", rich_help_panel="See it work")(demo.demo)
+app.add_typer(download.app, name="download", rich_help_panel="Photos")
 app.command("prepare", rich_help_panel="Photos")(data.prepare)
+app.command("inspect", rich_help_panel="Photos")(inspect.inspect)
 app.command("split", rich_help_panel="Photos")(data.split)
 app.command("train-director", rich_help_panel="Training")(train.train_director)
 app.command("train-expert", rich_help_panel="Training")(train.train_expert)
@@ -51,11 +55,28 @@ def options(
 
 def main() -> None:
     """Run the command line; what GeoMind itself has to say is one line on stderr and exit code 1."""
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         app()
     except GeoMindError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        sys.exit(1)
+        _fail(str(error))
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        sys.exit(130)
+    except OSError as error:
+        if error.filename is None:  # not about a path that somebody gave: a bug, which shows itself
+            raise
+        _fail(f"Cannot use {os.fsdecode(error.filename)}: {(error.strerror or str(error)).lower()}.")
+
+
+def _terminate(*_: object) -> None:
+    """Unwind, so that temporary files go, and exit as a process does that SIGTERM ended."""
+    sys.exit(128 + signal.SIGTERM)
+
+
+def _fail(reason: str) -> None:
+    print("Error:", " ".join(reason.split()), file=sys.stderr)
+    sys.exit(1)
 
 
 def _log_to_stderr(level: int) -> None:

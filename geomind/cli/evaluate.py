@@ -42,11 +42,12 @@ def evaluate(
     from geomind.cascade import Cascade
     from geomind.cli.progress import Bars
     from geomind.evaluation import scoring
-    from geomind.evaluation.plots import draw_evaluation
+    from geomind.evaluation.plots import PICTURES, draw_evaluation
     from geomind.files import refuse_existing
 
-    if json is not None:
-        refuse_existing(json, overwrite=overwrite)
+    pictures = [] if plots is None else [plots / name for name in PICTURES]
+    for output in [*pictures, *([] if json is None else [json])]:
+        refuse_existing(output, overwrite=overwrite)
     cascade = None if models is None else Cascade.load(models)
     evaluation = scoring.evaluate(
         predictions, truth, split=split, cascade=cascade, images_dir=images_dir, progress=Bars()
@@ -65,12 +66,14 @@ def print_evaluation(evaluation: Evaluation) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from geomind.evaluation.metrics import THRESHOLDS_KM
+
     console, all_photos = Console(), evaluation.metrics
     scores = Table(title=f"{all_photos.count:,} photos, {all_photos.answered:,} answered", show_header=False)
     scores.add_row("median distance", _km(all_photos.median_km))
     scores.add_row("mean distance of the answered", _km(all_photos.mean_km))
     scores.add_row("GeoScore (0 to 5,000)", f"{all_photos.geoscore:,.0f}")
-    for threshold in (1, 25, 200, 750, 2500):
+    for threshold in THRESHOLDS_KM:
         scores.add_row(f"within {threshold:,} km", f"{getattr(all_photos, f'within_{threshold}_km'):.1%}")
     console.print(scores)
 

@@ -25,19 +25,22 @@ def infer(
     """Tell where photos were taken: a CSV with latitude, longitude and a Google Maps link for each."""
     from geomind.cascade import Cascade
     from geomind.cli.progress import Bars
-    from geomind.files import refuse_existing
+    from geomind.devices import torch_threads_beside
     from geomind.inference import engine
+    from geomind.predictions import refuse_output
 
-    refuse_existing(output, overwrite=overwrite)
-    done = engine.infer(
-        images_dir,
-        output,
-        Cascade.load(models, device=device),
-        batch_size=batch_size,
-        workers=workers,
-        overwrite=overwrite,
-        progress=Bars(),
-    )
+    refuse_output(output, overwrite=overwrite)  # before the weights are read
+    cascade = Cascade.load(models, device=device)
+    with torch_threads_beside(workers):
+        done = engine.infer(
+            images_dir,
+            output,
+            cascade,
+            batch_size=batch_size,
+            workers=workers,
+            overwrite=overwrite,
+            progress=Bars(),
+        )
     print(f"{done.photos:,} photos: {done.located:,} located, {done.failed:,} could not be read.")
     if done.fallbacks:
         print(f"{done.fallbacks:,} of them got their region's median place, for want of an Expert; `error` says so.")

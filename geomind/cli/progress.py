@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator
 
 from rich.console import Console
@@ -11,7 +12,7 @@ from rich.progress import Progress as RichProgress
 
 from geomind.progress import Advance
 
-console = Console(stderr=True)
+console = Console(stderr=True, width=None if sys.stderr.isatty() else 200)  # a log file wants its lines whole
 
 
 class Bars:

@@ -20,7 +20,7 @@ Set = Annotated[
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="One setting, above the YAML's: --set backbone.weights=none. Repeatable.",
+        help="One setting, above the YAML's; keys as in configs/*.yaml. Repeatable.",
         show_default=False,
     ),
 ]
@@ -117,13 +117,13 @@ def _print_trained(done: list[Trained | Skipped]) -> None:
                 outcome.name, f"{outcome.photos:,}", f"{outcome.validation_photos:,}", str(outcome.epochs), metrics
             )  # fmt: skip
         else:
-            table.add_row(outcome.name, "", "", "", "skipped, see below", style="yellow")
+            table.add_row(outcome.name, "", "", "", "skipped", style="yellow")
     Console().print(table)
     for outcome in done:
         if isinstance(outcome, Trained):
             print(f"{outcome.name}: weights {outcome.weights}, run {outcome.run}")
         else:
-            print(f"{outcome.name}: skipped. {outcome.reason}")
+            print(f"{outcome.name}: skipped, {outcome.reason}")
 
 
 if TYPE_CHECKING:

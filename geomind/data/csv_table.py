@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import itertools
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,24 +38,36 @@ class CsvChunk:
     """(n,) why a row does not fit the header, "" where it does. Missing cells of such a row are empty."""
 
 
-def read_header(path: Path) -> tuple[str, ...]:
+def read_header(path: Path, *, delimiter: str = ",") -> tuple[str, ...]:
     """Read the names of a CSV's columns, without the spaces around them.
 
     Raises:
         ManifestError: the file cannot be read, is empty, or names a column twice.
     """
-    with _rows(path) as rows:
+    with _rows(path, delimiter) as rows:
         return _header(path, rows)
 
 
-def read_chunks(path: Path, rows: int) -> Iterator[CsvChunk]:
-    """Read a CSV in chunks of so many rows; blank lines are no rows.
+def count_rows(path: Path, *, delimiter: str = ",") -> int:
+    """Count the rows of a CSV: not its lines, as a cell may hold some.
+
+    Raises:
+        ManifestError: the file cannot be read, or is no CSV in UTF-8.
+    """
+    with _rows(path, delimiter) as rows:
+        _header(path, rows)
+        return sum(1 for _ in rows)
+
+
+def read_chunks(path: Path, rows: int, *, skip: int = 0, delimiter: str = ",") -> Iterator[CsvChunk]:
+    """Read a CSV in chunks of so many rows, without the first ``skip``; blank lines are no rows.
 
     Raises:
         ManifestError: the file cannot be read, or is no CSV in UTF-8; the message says on which line.
     """
-    with _rows(path) as numbered:
+    with _rows(path, delimiter) as numbered:
         header = _header(path, numbered)
+        next(itertools.islice(numbered, skip, skip), None)
         while chunk := list(itertools.islice(numbered, rows)):
             lines, cells = zip(*chunk, strict=True)
             faults = np.full(len(chunk), "", dtype=object)
@@ -68,26 +81,49 @@ def read_chunks(path: Path, rows: int) -> Iterator[CsvChunk]:
             yield CsvChunk(frame, np.array(lines, dtype=np.int64), faults)
 
 
+class CsvWriter:
+    """Writes a CSV from frames, one behind the other; it reads back cell by cell as it was."""
+
+    def __init__(self, path: Path, columns: Sequence[str], *, keep_bytes: int | None = None) -> None:
+        """Begin a file with its header, or cut one after its first ``keep_bytes`` and go on there."""
+        self._columns = list(columns)
+        self._file = path.open("w" if keep_bytes is None else "r+", encoding="utf-8", newline="")
+        if keep_bytes is None:
+            csv.writer(self._file, lineterminator="\n").writerow(columns)
+        else:
+            self._file.truncate(keep_bytes)
+            self._file.seek(0, os.SEEK_END)
+
+    def append(self, frame: pd.DataFrame) -> None:
+        """Write the rows of a frame; it has the file's columns, perhaps among others."""
+        text = frame[self._columns].select_dtypes(exclude="number")
+        # The csv module quotes a cell with a line feed, and forgets a lone carriage return, which ends a line too.
+        returns = any(text[name].astype("str").str.contains("\r", regex=False).any() for name in text)
+        quoting = csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL
+        frame.to_csv(  # type: ignore[call-overload]  # the stubs want quoting as a literal
+            self._file, columns=self._columns, header=False, index=False, lineterminator="\n", quoting=quoting
+        )
+
+    def sync(self) -> int:
+        """Bring everything to the disk, and say how many bytes that are."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        return os.fstat(self._file.fileno()).st_size
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
 @contextlib.contextmanager
 def append_rows(path: Path, columns: Sequence[str]) -> Iterator[Append]:
-    """Write a CSV from frames, header first; it reads back cell by cell as it was."""
-    with path.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerow(columns)
-
-        def append(frame: pd.DataFrame) -> None:
-            text = frame[list(columns)].select_dtypes(exclude="number")
-            # The csv module quotes a cell with a line feed, and forgets a lone carriage return, which ends a line too.
-            returns = any(text[name].astype("str").str.contains("\r", regex=False).any() for name in text)
-            quoting = csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL
-            frame.to_csv(  # type: ignore[call-overload]  # the stubs want quoting as a literal
-                file, columns=list(columns), header=False, index=False, lineterminator="\n", quoting=quoting
-            )
-
-        yield append
+    """Write a CSV from frames, header first; it is closed when the block ends."""
+    with contextlib.closing(CsvWriter(path, columns)) as writer:
+        yield writer.append
 
 
 @contextlib.contextmanager
-def _rows(path: Path) -> Iterator[Iterator[tuple[int, list[str]]]]:
+def _rows(path: Path, delimiter: str) -> Iterator[Iterator[tuple[int, list[str]]]]:
     """Open a CSV as its rows, blank ones left out, each with the line where it begins.
 
     Raises:
@@ -97,7 +133,7 @@ def _rows(path: Path) -> Iterator[Iterator[tuple[int, list[str]]]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             # Strict: otherwise a quote that is never closed swallows all rows behind it without a word.
-            reader = csv.reader(file, strict=True)
+            reader = csv.reader(file, strict=True, delimiter=delimiter)
             yield _numbered(reader)
     except OSError as error:
         raise ManifestError(f"Cannot read {path}: {(error.strerror or str(error)).lower()}.") from error

@@ -44,6 +44,7 @@ class PhotoDataset(Dataset[Batch | None]):
         self._targets = torch.from_numpy(np.ascontiguousarray(targets))
         self._preprocessing = preprocessing
         self._augment = augment
+        self._warned: set[Path] = set()
         self._cache: dict[int, Image.Image | None] | None = {} if cache else None
 
     def __len__(self) -> int:
@@ -73,7 +74,9 @@ class PhotoDataset(Dataset[Batch | None]):
             larger = round(size * _MARGIN)
             photo = open_photo(path, min_side=larger)
         except PhotoError as error:
-            logger.warning("%s is left out: %s.", path, error)
+            if path not in self._warned:  # once, and not once an epoch
+                self._warned.add(path)
+                logger.warning("%s is left out: %s.", path, error)
             return None
         if (shorter := min(photo.size)) > larger:  # what is beyond the crop's sharpness costs memory and time
             width, height = (round(length * larger / shorter) for length in photo.size)

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from geomind.data.csv_table import Append, append_rows, read_chunks
+from geomind.data.csv_table import Append, append_rows, read_chunks, read_header
 from geomind.errors import ManifestError, OutputError
 from geomind.files import atomic_path, refuse_existing
 from geomind.photos import position_fault
@@ -27,11 +27,16 @@ country: ISO 3166-1 alpha-2, "" at sea. group: ties photos that must stay in one
 validation, test … or "". source: where the row came from.
 """
 
+CITY = "city"
+"""A column that ``geomind prepare`` adds: the nearest town of the photo's country, "" where none is near."""
+
 _NUMBERS = ("latitude", "longitude", "region_id")
 
 _RUN_BY_SPREADSHEETS = ("=", "+", "-", "@")
 
 _CHUNK_ROWS = 5_000
+
+_ROW_GROUP_ROWS = 50_000
 
 
 def read_manifest(path: Path | str) -> pd.DataFrame:
@@ -86,6 +91,14 @@ def stored_path(photo: str, folder: str) -> str:
     return f"./{relative}" if relative.startswith(_RUN_BY_SPREADSHEETS) else relative
 
 
+def rebased_paths(image_paths: Sequence[str], manifest: Path | str, output: Path | str) -> list[str]:
+    """Write the paths of one manifest as another manifest, perhaps in another folder, has to write them."""
+    before, after = (os.path.abspath(Path(path).parent) for path in (manifest, output))  # noqa: PTH100  links stay
+    if before == after:
+        return list(image_paths)
+    return [stored_path(os.path.normpath(os.path.join(before, path)), after) for path in image_paths]  # noqa: PTH118
+
+
 def write_manifest(frame: pd.DataFrame, path: Path | str, *, overwrite: bool = False) -> None:
     """Write a manifest, CSV or Parquet by its ending; columns beside ``COLUMNS`` follow them.
 
@@ -110,12 +123,37 @@ def manifest_writer(
     """
     path = Path(path)
     columns = [*COLUMNS, *extra_columns]
-    if path.suffix.lower() not in (".csv", ".parquet"):
-        raise OutputError(f"A manifest ends in .csv or .parquet; {path} does not.")
+    check_ending(path)
     refuse_existing(path, overwrite=overwrite)
     write = append_rows if path.suffix.lower() == ".csv" else _append_parquet
     with atomic_path(path) as temporary, write(temporary, columns) as append:
         yield append
+
+
+def check_ending(path: Path) -> None:
+    """Refuse a name that no manifest can have.
+
+    Raises:
+        OutputError: it ends neither in .csv nor in .parquet.
+    """
+    if path.suffix.lower() not in (".csv", ".parquet"):
+        raise OutputError(f"A manifest ends in .csv or .parquet; {path} does not.")
+
+
+def convert_manifest(rows: Path, path: Path) -> None:
+    """Move a manifest that is a CSV to its place, in the format of its ending; what was there is replaced.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    if path.suffix.lower() == ".csv":
+        rows.replace(path)
+        return
+    extra = [name for name in read_header(rows) if name not in COLUMNS]
+    with manifest_writer(path, extra_columns=extra, overwrite=True) as append:
+        for chunk in read_chunks(rows, _ROW_GROUP_ROWS):
+            append(_typed(chunk.cells, lambda row: f"{rows}, row {row}"))
+    rows.unlink()
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Pictures of answers: world map, error distribution, confusion matrix. It judges nothing.
+"""Pictures of answers and regions: world maps, error distribution, confusion matrix. It judges nothing.
 
 Each function draws one picture with matplotlib's objects, never its global state, and writes it whole or not at all.
 The path's ending chooses the format: png, svg or pdf.
@@ -6,24 +6,28 @@ The path's ending chooses the format: png, svg or pdf.
 
 from __future__ import annotations
 
+import colorsys
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import LinearSegmentedColormap, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import PathPatch, Polygon
 from matplotlib.path import Path as Outline
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from geomind.evaluation.metrics import THRESHOLDS_KM, Distances, distances_km, geoscore, share_within
 from geomind.evaluation.scoring import Evaluation
 from geomind.files import atomic_path, refuse_existing
 from geomind.geography import places, robinson
+from geomind.geography.boxes import Box
+from geomind.geography.regions import RegionTable
+from geomind.geography.sphere import Points, geodesic_median, haversine_km, km_per_degree_east
 
 INK = "#26323d"
 FAINT = "#8895a0"
@@ -40,6 +44,12 @@ PICTURES = ("map.png", "errors.png", "regions.png")
 
 MOST_LINES = 800
 """More photos than this are drawn as a random sample, so that the map stays a map."""
+
+MOST_DOTS = 20_000
+"""The same for a map of regions, where a photo is one small dot."""
+
+MOST_NAMES, NAMES_A_ROW = 40, 4
+"""A map of more regions than this has colours only: their numbers and names would hide it."""
 
 
 def draw_evaluation(evaluation: Evaluation, folder: Path | str, *, overwrite: bool = False) -> list[Path]:
@@ -104,6 +114,85 @@ def world_map(truth: ArrayLike, guesses: ArrayLike, path: Path | str, *, title: 
 
     _map_title(figure, title, distance, drawn=len(drawn))
     _map_legend(figure, distance)
+    _save(figure, path)
+
+
+def regions_map(
+    table: RegionTable,
+    path: Path | str,
+    *,
+    points: ArrayLike | None = None,
+    boxes: Mapping[int, Box] | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Draw the land of each region in its colour, with its number at its middle.
+
+    Args:
+        table: the regions; land in none of them is grey.
+        path: where the picture goes.
+        points: (n, 2) degrees of photos, drawn as dots; a random sample of many.
+        boxes: region id -> its box, drawn as an outline.
+        overwrite: replace an existing picture.
+
+    Raises:
+        OutputError: the picture exists or cannot be written.
+    """
+    refuse_existing(path, overwrite=overwrite)
+    listed = len(table) if len(table) <= MOST_NAMES else 0
+    rows = math.ceil(listed / NAMES_A_ROW)
+    height = 6.7 + 0.22 * rows
+    figure = Figure(figsize=(12, height), dpi=150, facecolor="white")
+    axes = figure.add_axes((0.02, (0.25 + 0.22 * rows) / height, 0.96, 5.93 / height))
+    land = _draw_globe(axes)
+    colours = [_region_colour(region.id) for region in table.regions]
+
+    step = 0.5  # degrees: two pixels
+    edges = np.meshgrid(np.arange(-90, 90 + step, step), np.arange(-180, 180 + step, step), indexing="ij")
+    corners = robinson.project(np.stack(edges, axis=-1))
+    middles = np.stack([edges[0][:-1, :-1], edges[1][:-1, :-1]], axis=-1) + step / 2
+    flat = middles.reshape(-1, 2)
+    ids = table.region_ids(places.country_at(flat), flat)
+    shown = np.ma.masked_less(ids.reshape(middles.shape[:2]), 0)
+    filled = axes.pcolormesh(
+        corners[..., 0],
+        corners[..., 1],
+        shown,
+        cmap=ListedColormap(colours),
+        vmin=-0.5,
+        vmax=len(table) - 0.5,
+        zorder=3,
+    )
+    filled.set_clip_path(land)
+    borders = [robinson.project(line) for line in places.borders()]
+    axes.add_collection(LineCollection(borders, colors="white", linewidths=0.4, zorder=3.5))
+
+    land_here = flat[places.on_land(flat) & (flat[:, 0] > -60)]  # Antarctica is nobody's middle
+    middles_of = dict(_middle_places(table, land_here, weights=km_per_degree_east(land_here[:, 0])))
+    if points is not None:
+        drawn = np.random.default_rng(0).permutation(np.asarray(points, dtype=np.float64))[:MOST_DOTS]
+        dots = robinson.project(drawn)
+        axes.scatter(dots[:, 0], dots[:, 1], s=1.2, c=INK, alpha=0.35, linewidths=0, zorder=4)
+        middles_of |= dict(_middle_places(table, drawn))
+    for region_id, box in (boxes or {}).items():
+        lines = [robinson.project(side) for side in _box_sides(box)]
+        axes.add_collection(LineCollection(lines, colors=[_darker(colours[region_id])], linewidths=1.1, zorder=5))
+    for region_id, middle in middles_of.items() if listed else ():
+        x, y = robinson.project(middle)
+        axes.text(
+            x, y, str(region_id), ha="center", va="center", fontsize=9, fontweight="bold", color=INK, zorder=6,
+            bbox={"boxstyle": "round,pad=0.18", "facecolor": "white", "edgecolor": "none", "alpha": 0.8},
+        )  # fmt: skip
+    heading = f"{len(table)} regions: {table.name}"
+    figure.text(0.5, 1 - 0.28 / height, heading, ha="center", va="center", fontsize=15, fontweight="bold", color=INK)
+    handles = [
+        Line2D(
+            [], [], marker="s", linestyle="", markersize=7, color=colours[region.id], label=f"{region.id} {region.name}"
+        )
+        for region in table.regions[:listed]
+    ]
+    if handles:
+        figure.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.5, 0.01), ncols=NAMES_A_ROW, frameon=False,
+                      fontsize=8.5, labelcolor=INK, handletextpad=0.3, columnspacing=1.4)  # fmt: skip
     _save(figure, path)
 
 
@@ -200,8 +289,8 @@ def confusion_matrix(
 # ── parts of the map ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _draw_globe(axes: Axes) -> None:
-    """Draw sea, graticule and land, and hide the axes."""
+def _draw_globe(axes: Axes) -> PathPatch:
+    """Draw sea, graticule and land, and hide the axes; give the land."""
     edge = robinson.outline()
     globe = Polygon(edge, facecolor=SEA, edgecolor="none", zorder=1)
     axes.add_patch(globe)
@@ -212,11 +301,49 @@ def _draw_globe(axes: Axes) -> None:
     axes.add_collection(LineCollection(graticule, colors="white", linewidths=0.7, zorder=2))
     # One path of all rings: the fill leaves lakes out, whose rings turn the other way.
     land = Outline.make_compound_path(*(Outline(robinson.project(ring), closed=True) for ring in places.land_rings()))
-    axes.add_patch(PathPatch(land, facecolor=LAND, edgecolor="none", zorder=3))
+    drawn = PathPatch(land, facecolor=LAND, edgecolor="none", zorder=3)
+    axes.add_patch(drawn)
     lines = [robinson.project(line) for line in places.borders()]
     axes.add_collection(LineCollection(lines, colors="white", linewidths=0.4, zorder=3))
     axes.set(xlim=(edge[:, 0].min(), edge[:, 0].max()), ylim=(edge[:, 1].min(), edge[:, 1].max()), aspect="equal")
     axes.set_axis_off()
+    return drawn
+
+
+def _box_sides(box: Box) -> Iterator[Points]:
+    """Give the outline of a box as lines of (k, 2) degrees on the map, cut at the date line."""
+    for turn in (0.0, -360.0):  # what lies past 180 is drawn at the west end of the map
+        west, east = box.lon_min + turn, box.lon_max + turn
+        left, right = max(west, -180.0), min(east, 180.0)
+        if left >= right:
+            continue
+        along, up = np.linspace(left, right, 181), np.linspace(box.lat_min, box.lat_max, 91)
+        for latitude in (box.lat_min, box.lat_max):
+            yield np.stack([np.full(181, latitude), along], axis=1)
+        for longitude in (west, east):
+            if -180 <= longitude <= 180:
+                yield np.stack([up, np.full(91, longitude)], axis=1)
+
+
+def _middle_places(
+    table: RegionTable, points: Points, weights: NDArray[np.float64] | None = None
+) -> Iterator[tuple[int, Points]]:
+    """Find for each region the place that is nearest to the median of its places: (n, 2) -> region id, (2,) degrees."""
+    ids = table.region_ids(places.country_at(points), points)
+    for region_id in np.unique(ids[ids >= 0]).tolist():
+        here = np.random.default_rng(0).permutation(np.flatnonzero(ids == region_id))[:1000]
+        median = geodesic_median(points[here], None if weights is None else weights[here])
+        yield region_id, points[here][np.argmin(haversine_km(points[here], median))]
+
+
+def _region_colour(region_id: int) -> tuple[float, float, float]:
+    """Give a region a colour unlike its neighbours' in the table: hues a golden section apart, in three tones."""
+    saturation, value = ((0.42, 0.86), (0.55, 0.72), (0.30, 0.92))[region_id % 3]
+    return colorsys.hsv_to_rgb((0.56 + region_id * 0.618034) % 1, saturation, value)
+
+
+def _darker(colour: tuple[float, float, float]) -> tuple[float, ...]:
+    return tuple(0.6 * part for part in colour)
 
 
 def _map_title(figure: Figure, title: str | None, distance: Distances, *, drawn: int) -> None:

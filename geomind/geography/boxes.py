@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from geomind.geography.sphere import KM_PER_DEGREE, Points, haversine_km, wrap_longitude
+from geomind.geography.sphere import KM_PER_DEGREE, Points, km_per_degree_east, wrap_longitude
 
 SMALLEST_SIDE = 0.5
 """No fitted box is narrower than this, degrees: one town must still leave its Expert a scale to answer on."""
@@ -35,12 +35,15 @@ class Box:
             raise ValueError(f"a box needs lon_min < lon_max <= lon_min + 360, not {self.lon_min} and {self.lon_max}")
 
     @classmethod
-    def fit(cls, points: ArrayLike, *, quantile: float = 0.005, padding: float = 0.02) -> Box:
+    def fit(
+        cls, points: ArrayLike, *, quantile: float = 0.005, padding: float = 0.02, over_date_line: bool = True
+    ) -> Box:
         """Fit the narrowest box around all but the outermost points: (n, 2) degrees -> Box.
 
         Longitudes are cut at their widest gap, so that a region across the date line is one piece. Then ``quantile`` of
         the points is left out at each side, so that one island does not stretch a continent's box, and each side grows
-        by ``padding`` of its length.
+        by ``padding`` of its length. ``over_date_line=False`` cuts at 180° instead, the naive way that `geomind regions
+        show` compares with.
 
         Raises:
             ValueError: there are no points.
@@ -49,7 +52,7 @@ class Box:
         if len(points) == 0:
             raise ValueError("a box needs at least one point")
         latitude = points[:, 0]
-        start = _after_widest_gap(points[:, 1])
+        start = _after_widest_gap(points[:, 1]) if over_date_line else -180.0
         longitude = start + (points[:, 1] - start) % 360
         south, north = _span(latitude, quantile, padding)
         west, east = _span(longitude, quantile, padding)
@@ -88,12 +91,16 @@ class Box:
         within = (square >= 0) & (square <= 1)
         return within[..., 0] & within[..., 1]
 
-    def error_km(self, normalized_error: float = 0.05) -> float:
-        """Tell what an error of ``normalized_error`` on both axes costs at the middle of the box, km."""
-        middle = np.array([(self.lat_min + self.lat_max) / 2, (self.lon_min + self.lon_max) / 2])
+    def error_km(self, normalized_error: float = 0.05, *, latitude: float | None = None) -> float:
+        """Tell what an error of ``normalized_error`` on both axes costs, km.
+
+        A degree of longitude is measured along the parallel of ``latitude``: for a region that of its photos' median,
+        since a box that reaches far beyond them has its middle elsewhere. Left out, it is the middle of the box.
+        """
+        if latitude is None:
+            latitude = (self.lat_min + self.lat_max) / 2
         north_km = normalized_error * (self.lat_max - self.lat_min) * KM_PER_DEGREE
-        step = normalized_error * (self.lon_max - self.lon_min)
-        east_km = haversine_km(middle, middle + np.array([0.0, step]))
+        east_km = normalized_error * (self.lon_max - self.lon_min) * km_per_degree_east(latitude)
         return float(np.hypot(north_km, east_km))
 
 

@@ -27,6 +27,9 @@ SEA_LIMIT_KM = 370.4
 """How far off its coast the sea counts as a country's: 200 nautical miles, the exclusive economic zone (United Nations
 Convention on the Law of the Sea, article 57). Beyond are the high seas."""
 
+CITY_LIMIT_KM = 100.0
+"""The nearest town names a place up to this far; beyond, its name says less than the coordinates do."""
+
 HIGH_SEAS = ""
 """The country of a point that is in none."""
 
@@ -125,6 +128,25 @@ def nearest_place(points: ArrayLike) -> NearestPlaces:
         population=table.population[nearest].reshape(shape),
         distance_km=chord_to_km(chord).reshape(shape),
     )
+
+
+def city_at(points: ArrayLike, countries: ArrayLike) -> NDArray[np.object_]:
+    """Name the nearest town of each point, ``""`` where it is abroad or farther than ``CITY_LIMIT_KM``.
+
+    Args:
+        points: (..., 2) degrees.
+        countries: (...) the countries of the points, as ``country_at`` names them.
+
+    Returns:
+        (...) names.
+
+    Raises:
+        ValueError: a point is not finite, or a latitude is outside [-90, 90].
+    """
+    towns = nearest_place(points)
+    near = (towns.country == np.asarray(countries)) & (towns.distance_km <= CITY_LIMIT_KM)
+    names: NDArray[np.object_] = np.where(near, towns.name, "")
+    return names
 
 
 def country_name(code: str) -> str:

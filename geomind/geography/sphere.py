@@ -53,6 +53,11 @@ def haversine_km(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
     return 2 * EARTH_RADIUS_KM * np.arcsin(np.sqrt(np.clip(h, 0, 1)))
 
 
+def km_per_degree_east(latitude: ArrayLike) -> NDArray[np.float64]:
+    """Measure one degree of longitude along its parallel: (...) degrees -> (...) km."""
+    return KM_PER_DEGREE * np.cos(np.radians(np.asarray(latitude, dtype=np.float64)))
+
+
 def chord_to_km(chord: ArrayLike) -> NDArray[np.float64]:
     """Turn straight-line distances between unit vectors into great-circle km (what a KD-tree returns)."""
     return 2 * EARTH_RADIUS_KM * np.arcsin(np.clip(np.asarray(chord, dtype=np.float64) / 2, 0, 1))
@@ -89,7 +94,8 @@ def geodesic_median(points: ArrayLike, weights: ArrayLike | None = None, *, step
     """
     vectors = unit_vectors(np.asarray(points, dtype=np.float64).reshape(-1, 2))
     weight = np.ones(len(vectors)) if weights is None else np.asarray(weights, dtype=np.float64)
-    if len(vectors) == 0 or not (weight > 0).any():
+    vectors, weight = vectors[weight > 0], weight[weight > 0]
+    if len(vectors) == 0:
         raise ValueError("the median of no points is not defined")
 
     def cost(centre: NDArray[np.float64]) -> float:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geomind.data.csv_table import append_rows, read_chunks, read_header
+from geomind.data.csv_table import CsvWriter, append_rows, count_rows, read_chunks, read_header
 from geomind.errors import ManifestError
 
 cells = st.text(st.characters(exclude_categories=["Cs"]), max_size=8) | st.sampled_from(
@@ -46,6 +46,43 @@ def test_a_row_of_another_length_is_a_fault_and_no_end(tmp_path: Path) -> None:
         "wrong number of cells: 3, the header has 2",
     ]
     assert chunk.cells.values.tolist() == [["1", ""], ["1", "2"], ["1", "2"]]
+
+
+@given(
+    rows=st.lists(st.tuples(cells, cells), min_size=1, max_size=8), at_once=st.integers(1, 4), skip=st.integers(0, 9)
+)
+def test_rows_are_skipped_and_counted_as_they_are_read(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]], at_once: int, skip: int
+) -> None:
+    """Not by lines: a cell may hold some."""
+    path = tmp_path_factory.getbasetemp() / "skipped.csv"
+    with append_rows(path, ["a", "b"]) as append:
+        append(pd.DataFrame(rows, columns=["a", "b"], dtype="str"))
+    assert count_rows(path) == len(rows)
+    rest = [row for chunk in read_chunks(path, at_once, skip=skip) for row in chunk.cells.values.tolist()]
+    assert rest == [list(row) for row in rows[skip:]]
+
+
+def test_a_writer_goes_on_where_its_file_was_cut(tmp_path: Path) -> None:
+    first, lost, second = (pd.DataFrame({"a": [text]}) for text in ("né", "lost", "x"))
+    writer = CsvWriter(tmp_path / "a.csv", ["a"])
+    writer.append(first)
+    size = writer.sync()
+    writer.append(lost)
+    writer.close()
+    writer = CsvWriter(tmp_path / "a.csv", ["a"], keep_bytes=size)
+    writer.append(second)
+    assert writer.sync() == (tmp_path / "a.csv").stat().st_size
+    writer.close()
+    assert (tmp_path / "a.csv").read_text(encoding="utf-8") == "a\nné\nx\n"
+
+
+def test_tabs_may_separate(tmp_path: Path) -> None:
+    (tmp_path / "a.tsv").write_text('a\tb, c\n1\t"x\ty"\n', encoding="utf-8")
+    assert read_header(tmp_path / "a.tsv", delimiter="\t") == ("a", "b, c")
+    assert count_rows(tmp_path / "a.tsv", delimiter="\t") == 1
+    (chunk,) = read_chunks(tmp_path / "a.tsv", 10, delimiter="\t")
+    assert chunk.cells.values.tolist() == [["1", "x\ty"]]
 
 
 def test_the_header_may_carry_a_byte_order_mark_and_spaces(tmp_path: Path) -> None:

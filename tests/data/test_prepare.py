@@ -3,7 +3,11 @@ from __future__ import annotations
 import contextlib
 import csv
 import dataclasses
+import json
 import shutil
+import subprocess
+import sys
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,14 +19,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from geomind.data import journal as journal_module
+from geomind.data import prepare as prepare_module
 from geomind.data.manifest import photo_path, read_manifest
-from geomind.data.prepare import _Seen, prepare
+from geomind.data.prepare import Seen, prepare
+from geomind.data.sources import Format, ReadOptions
 from geomind.errors import ManifestError, OutputError, PhotoError
 from geomind.geography.regions import Region, RegionTable, default_regions
 from geomind.photos import open_photo
 from geomind.progress import Advance
 
-PARIS, WINDHOEK, SUVA = (48.8566, 2.3522), (-22.5609, 17.0658), (-18.1416, 178.4419)
+PARIS, WINDHOEK, SUVA = (48.8534, 2.3488), (-22.5609, 17.0658), (-18.1416, 178.4419)
 """In France, in Namibia (NA), and in Fiji beside the date line."""
 
 
@@ -80,6 +87,7 @@ def test_a_folder_of_photos_becomes_a_manifest(tmp_path: Path) -> None:
     assert manifest["image_path"].tolist() == ["photos/a/paris.jpg", "photos/b.jpg", "photos/c.png"]
     np.testing.assert_allclose(manifest[["latitude", "longitude"]], [PARIS, WINDHOEK, SUVA], atol=1e-6)
     assert manifest["country"].tolist() == ["FR", "NA", "FJ"]
+    assert manifest["city"].tolist() == ["Paris", "Windhoek", "Suva"]
     assert manifest["region_id"].tolist() == default_regions().region_ids(["FR", "NA", "FJ"]).tolist()
     assert manifest[["group", "split", "source"]].to_numpy().tolist() == [["", "", "exif"]] * 3
     assert rejected(summary.rejected_path) == [
@@ -214,6 +222,248 @@ def test_without_checks_the_table_is_taken_at_its_word(tmp_path: Path) -> None:
     )
 
 
+def test_sources_of_every_kind_become_one_manifest(tmp_path: Path) -> None:
+    save_photo(tmp_path / "photos" / "a.jpg", PARIS)
+    (tmp_path / "b.tsv").write_text("file\tlat\tlon\nb.jpg\t1\t36\n", encoding="utf-8")
+    pd.DataFrame({"path": ["c.jpg"], "lat": [2.0], "lng": [36.0]}).to_parquet(tmp_path / "c.parquet")
+    header = "id,latitude,longitude,thumb_original_url,sequence,unique_country"
+    write_table(tmp_path / "train.csv", [(7, 3.0, 36.0, "", "s", "KE")], header)
+    write_table(tmp_path / "im2gps_places365.csv", [("d.jpg", "x@N00", 4.0, 36.0)], "IMG_ID,AUTHOR,LAT,LON")
+    (tmp_path / "mapillary.json").write_text(
+        '[{"filename": "e.jpg", "MAPLatitude": 2.5, "MAPLongitude": 36, "MAPSequenceUUID": "t"}]', encoding="utf-8"
+    )
+    cells = [""] * 25
+    cells[2], cells[12:15], cells[24] = "0" * 32, ["36", "0.5", "16"], "0"
+    video = [*cells[:24], "1"]
+    (tmp_path / "yfcc100m_dataset").write_text("\t".join(cells) + "\n" + "\t".join(video) + "\n", encoding="utf-8")
+    sources = (
+        "photos",
+        "b.tsv",
+        "c.parquet",
+        "train.csv",
+        "im2gps_places365.csv",
+        "mapillary.json",
+        "yfcc100m_dataset",
+    )
+    summary = prepare(
+        [tmp_path / name for name in sources], tmp_path / "m.csv", regions=default_regions(), check_files=False
+    )
+    assert summary.kinds == (
+        Format.PHOTOS, Format.TABLE, Format.TABLE, Format.OSV5M, Format.IM2GPS, Format.MAPILLARY, Format.YFCC100M
+    )  # fmt: skip
+    assert (summary.found, summary.used, dict(summary.left_out)) == (7, 7, {"video": 1})
+    manifest = read_manifest(tmp_path / "m.csv")
+    assert manifest["source"].tolist() == ["exif", "b.tsv", "c.parquet", "osv5m", "im2gps", "mapillary", "yfcc100m"]
+    assert manifest["split"].tolist() == ["", "", "", "train", "test", "", ""]
+    assert manifest["group"].tolist()[3:6] == ["s", "", "t"]
+    assert manifest["country"].tolist()[1:] == ["KE"] * 6
+
+
+def test_other_names_of_columns_are_for_tables(tmp_path: Path) -> None:
+    table = write_table(tmp_path / "t.csv", [("a.jpg", *PARIS)], "image_path,Y,X")
+    options = ReadOptions({"latitude": "Y", "longitude": "X"})
+    prepare([table], tmp_path / "m.csv", regions=default_regions(), options=options, check_files=False)
+    assert read_manifest(tmp_path / "m.csv")["city"].tolist() == ["Paris"]
+    save_photo(tmp_path / "photos" / "a.jpg", PARIS)
+    with pytest.raises(ManifestError, match="no source is a plain table"):
+        prepare([tmp_path / "photos"], tmp_path / "n.csv", regions=default_regions(), options=options)
+    assert not (tmp_path / "n.csv.unfinished").exists()
+
+
+def test_a_sidecar_gives_a_photo_its_place(tmp_path: Path) -> None:
+    save_photo(tmp_path / "photos" / "a.jpg")
+    (tmp_path / "photos" / "a.jpg.xmp").write_text(
+        '<x xmlns:exif="http://ns.adobe.com/exif/1.0/" exif:GPSLatitude="48,51.204N" exif:GPSLongitude="2,20.928E"/>',
+        encoding="utf-8",
+    )
+    prepare([tmp_path / "photos"], tmp_path / "m.csv", regions=default_regions())
+    np.testing.assert_allclose(read_manifest(tmp_path / "m.csv")[["latitude", "longitude"]], [PARIS], atol=1e-9)
+
+
+class Stopping(Watched):
+    """Is stopped by Ctrl-C when it shows so many chunks, the first one being what an earlier run did."""
+
+    def __init__(self, after: int) -> None:
+        super().__init__()
+        self.after = after
+
+    @contextlib.contextmanager
+    def track(self, what: str, total: int | None) -> Iterator[Advance]:
+        with super().track(what, total) as advance:
+
+            def stop(steps: float = 1, note: str = "") -> None:
+                advance(steps)
+                self.after -= 1
+                if self.after < 0:
+                    raise KeyboardInterrupt
+
+            yield stop
+
+
+@pytest.fixture
+def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Save after every chunk, and make a chunk of few rows."""
+    monkeypatch.setattr(journal_module, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(prepare_module, "_CHUNK_ROWS", 7)
+    monkeypatch.setattr(prepare_module, "_CHECKED_CHUNK_ROWS", 2)
+
+
+def two_tables(folder: Path, rows: int) -> list[Path]:
+    """Write tables with all that makes a row another than the one before it."""
+    tables = []
+    for name, first in (("a", 0), ("b", rows // 2)):  # half of the second is in the first
+        body: list[tuple[object, ...]] = []
+        for number in range(first, first + rows):
+            note = {0: "a\rb", 1: 'c,"d"', 2: "e\nf"}.get(number % 11, "NA")
+            latitude = {5: "x", 8: 97, 9: 0}.get(number % 23, -22.5 + number / 1e4)
+            body.append((f"{number}.jpg", latitude, 0 if latitude == 0 else 17 + number / 1e4, f"p{number // 5}", note))
+        tables.append(write_table(folder / f"{name}.csv", body, "file,lat,lon,pano_id,note"))
+    return tables
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+@pytest.mark.usefixtures("small_steps")
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+@pytest.mark.parametrize("stops", [(1,), (3, 1, 2), (1,) * 10, (12,), (14, 2)])
+def test_a_stopped_prepare_goes_on_to_the_same_bytes(tmp_path: Path, ending: str, stops: tuple[int, ...]) -> None:
+    tables = two_tables(tmp_path, 60)
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    expected = prepare(tables, whole / f"m.{ending}", regions=default_regions(), check_files=False)
+    assert (expected.found, len(expected.reasons)) == (120, 4)
+    for after in stops:
+        with pytest.raises(KeyboardInterrupt):
+            prepare(
+                tables, parts / f"m.{ending}", regions=default_regions(), check_files=False, resume=True,
+                progress=Stopping(after),
+            )  # fmt: skip
+        assert [path.name for path in parts.iterdir()] == [f"m.{ending}.unfinished"]
+    watched = Watched()
+    found = prepare(
+        tables, parts / f"m.{ending}", regions=default_regions(), check_files=False, resume=True, progress=watched
+    )
+    assert contents(parts) == contents(whole)
+    assert watched.done == 120
+    assert dataclasses.replace(found, rejected_path=expected.rejected_path) == expected
+    assert sorted(path.name for path in parts.iterdir()) == sorted(path.name for path in whole.iterdir())
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from geomind.data import journal, prepare
+from geomind.geography.regions import default_regions
+
+class Slow:
+    def track(self, what, total): return self
+    def __enter__(self): return lambda steps=1, note="": time.sleep(0.01)
+    def __exit__(self, *_): pass
+
+journal.SAVE_SECONDS, prepare._CHUNK_ROWS = 0.0, 7
+*tables, output = map(Path, sys.argv[1:])
+prepare.prepare(tables, output, regions=default_regions(), check_files=False, resume=True, progress=Slow())
+"""
+
+
+@pytest.mark.usefixtures("small_steps")
+def test_a_killed_prepare_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
+    tables = two_tables(tmp_path, 400)
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    prepare(tables, whole / "m.csv", regions=default_regions(), check_files=False)
+    command = [sys.executable, "-c", KILLED, *map(str, tables), str(parts / "m.csv")]
+    state = parts / "m.csv.unfinished" / "state.json"
+    for rows in (50, 250, 600):
+        process = subprocess.Popen(command)
+        while not state.exists() or sum(json.loads(state.read_text())["done"]["read"]) < rows:
+            assert process.poll() is None
+            time.sleep(0.002)
+        process.kill()  # SIGKILL: it cleans up nothing
+        process.wait()
+        assert [path.name for path in parts.iterdir()] == ["m.csv.unfinished"]
+    subprocess.run(command, check=True)
+    assert contents(parts) == contents(whole)
+    assert sorted(path.name for path in parts.iterdir()) == ["m.csv", "m.rejected.csv"]
+
+
+@pytest.mark.usefixtures("small_steps")
+def test_photos_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in "abcdef":
+        save_photo(tmp_path / "photos" / f"{name}.jpg", PARIS)
+    opened: list[str] = []
+    monkeypatch.setattr(prepare_module, "_unreadable", lambda path: opened.append(Path(path).stem) or "")
+    with pytest.raises(KeyboardInterrupt):
+        prepare([tmp_path / "photos"], tmp_path / "m.csv", regions=default_regions(), progress=Stopping(2))
+    prepare([tmp_path / "photos"], tmp_path / "m.csv", regions=default_regions(), resume=True)
+    assert sorted(opened) == list("abcdef")
+    assert len(read_manifest(tmp_path / "m.csv")) == 6
+
+
+@pytest.mark.usefixtures("small_steps")
+def test_unfinished_work_is_not_thrown_away_by_accident(tmp_path: Path) -> None:
+    (table,) = two_tables(tmp_path, 40)[:1]
+    arguments = {"regions": default_regions(), "check_files": False}
+    with pytest.raises(KeyboardInterrupt):
+        prepare([table], tmp_path / "m.csv", progress=Stopping(2), **arguments)
+    with pytest.raises(OutputError, match=r"m\.csv\.unfinished holds an unfinished manifest.*--resume.*--overwrite"):
+        prepare([table], tmp_path / "m.csv", **arguments)
+    watched = Watched()
+    prepare([table], tmp_path / "m.csv", overwrite=True, progress=watched, **arguments)
+    assert watched.done == 40
+    with pytest.raises(OutputError, match="exists already"):
+        prepare([table], tmp_path / "m.csv", resume=True, **arguments)
+    assert not (tmp_path / "m.csv.unfinished").exists()
+
+
+@pytest.mark.usefixtures("small_steps")
+@pytest.mark.parametrize(
+    ("changed", "what"),
+    [
+        ({"sources": 2}, "another list of sources"),
+        ({"touch": True}, r"another source, or one that has changed since \(.*a\.csv\)"),
+        ({"regions": RegionTable("two", (Region(0, "a", "A", ("NA",)), Region(1, "b", "B", ("*",))))}, "region table"),
+        ({"check_files": True}, "choice of --check-files"),
+        ({"options": ReadOptions({"group": "note"})}, "another --columns, --images-dir"),
+    ],
+)
+def test_unfinished_work_of_another_run_is_not_gone_on_with(
+    tmp_path: Path, changed: dict[str, object], what: str
+) -> None:
+    tables = two_tables(tmp_path, 40)
+    arguments: dict[str, object] = {"regions": default_regions(), "check_files": False}
+    with pytest.raises(KeyboardInterrupt):
+        prepare(tables[:1], tmp_path / "m.csv", progress=Stopping(2), **arguments)  # type: ignore[arg-type]
+    sources = tables[: changed.pop("sources", 1)]  # type: ignore[misc]
+    if changed.pop("touch", False):
+        tables[0].write_text(tables[0].read_text(encoding="utf-8") + "z.jpg,1,2,,\n", encoding="utf-8")
+    with pytest.raises(OutputError, match=f"was begun with .*{what}.*--overwrite"):
+        prepare(sources, tmp_path / "m.csv", resume=True, **(arguments | changed))  # type: ignore[arg-type]
+    assert (tmp_path / "m.csv.unfinished" / "state.json").exists()
+
+
+@pytest.mark.usefixtures("small_steps")
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_a_stop_between_the_last_row_and_the_last_name(
+    tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables = two_tables(tmp_path, 40)
+    arguments = {"regions": default_regions(), "check_files": False}
+    expected = prepare(tables, tmp_path / "whole" / f"m.{ending}", **arguments)
+    output = tmp_path / "parts" / f"m.{ending}"
+
+    def stop(rows: Path, path: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(prepare_module, "convert_manifest", stop)
+        prepare(tables, output, **arguments)
+    assert not output.exists()
+    found = prepare(tables, output, resume=True, **arguments)  # m.rejected.csv is there already, and is ours
+    assert (found.found, found.used, found.reasons) == (expected.found, expected.used, expected.reasons)
+    assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
+
+
 def test_a_country_of_no_region_is_a_reason(tmp_path: Path) -> None:
     table = RegionTable("two", (Region(0, "a", "A", ("FR",)), Region(1, "b", "B", ("US",))))
     rows = [("a.jpg", *PARIS), ("b.jpg", *WINDHOEK), ("c.jpg", -40.0, -120.0)]
@@ -257,7 +507,7 @@ def test_sources_that_are_none_say_so_before_anything_is_written(tmp_path: Path)
     (tmp_path / "photos.zip").touch()
     for name, error, reason in (
         ("gone", ManifestError, "There is no .*gone"),
-        ("photos.zip", ManifestError, r"photos\.zip is neither a folder of photos nor a \.csv"),
+        ("photos.zip", ManifestError, r"photos\.zip is neither a folder of photos nor a table .*--format"),
         ("empty", PhotoError, "No photo in"),
     ):
         with pytest.raises(error, match=reason):
@@ -267,7 +517,7 @@ def test_sources_that_are_none_say_so_before_anything_is_written(tmp_path: Path)
 
 @given(st.lists(st.lists(st.integers(0, 40), max_size=30), max_size=12))
 def test_seen_remembers_every_key(chunks: list[list[int]]) -> None:
-    seen, known = _Seen(), set[int]()
+    seen, known = Seen(), set[int]()
     for chunk in chunks:
         expected = []
         for key in chunk:

@@ -87,6 +87,14 @@ def test_an_impossible_box_cannot_be_made(sides: tuple[float, float, float, floa
         Box(*sides)
 
 
-def test_error_km_is_that_of_the_middle() -> None:
-    square_at_equator = Box(-10, 10, 0, 20)
-    assert square_at_equator.error_km(0.05) == pytest.approx(np.hypot(111.195, 111.195), rel=1e-3)
+def test_error_km_is_that_of_both_axes_at_one_latitude() -> None:
+    box = Box(-10, 10, 0, 20)
+    assert box.error_km(0.05) == pytest.approx(np.hypot(111.195, 111.195), rel=1e-4)
+    assert box.error_km(0.05, latitude=60) == pytest.approx(np.hypot(111.195, 111.195 / 2), rel=1e-4)
+    assert box.error_km(0.1) == pytest.approx(2 * box.error_km(0.05))
+
+
+def test_the_naive_box_goes_around_the_globe() -> None:
+    across = [(-41, 174), (-44, -176.5), (-37, 175)]
+    naive = Box.fit(across, quantile=0, padding=0, over_date_line=False)
+    assert (naive.lon_min, naive.lon_max) == pytest.approx((-176.5, 175))

@@ -1,27 +1,31 @@
-"""A folder of photos that carry their own GPS position."""
+"""A folder of photos that carry their own position, in their EXIF or in XMP."""
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
 
-from geomind.data.sources import Records
+from geomind.data.sources import NOTHING_LEFT_OUT, Records
 from geomind.errors import PhotoError
 from geomind.photos import find_photos, read_gps
 
 
 @dataclass(frozen=True)
 class ExifFolder:
-    """The photos of a folder and its subfolders; each says in its EXIF where it was taken."""
+    """The photos of a folder and its subfolders; each says where it was taken."""
 
     photos: Sequence[Path]
-    extra_columns: tuple[str, ...] = ()
+
+    extra_columns: ClassVar[tuple[str, ...]] = ()
+    left_out: ClassVar[Mapping[str, int]] = NOTHING_LEFT_OUT
 
     @classmethod
     def open(cls, folder: Path) -> ExifFolder:
@@ -37,10 +41,18 @@ class ExifFolder:
         """How many photos there are."""
         return len(self.photos)
 
-    def chunks(self, rows: int) -> Iterator[Records]:
+    @property
+    def fingerprint(self) -> str:
+        """What the rows depend on: which photos there are."""
+        digest = hashlib.sha256()
+        for photo in self.photos:
+            digest.update(os.fsencode(photo) + b"\0")
+        return digest.hexdigest()
+
+    def chunks(self, rows: int, skip: int = 0) -> Iterator[Records]:
         """Read the positions, so many photos at a time, on all cores."""
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for start in range(0, len(self.photos), rows):
+            for start in range(skip, len(self.photos), rows):
                 photos = self.photos[start : start + rows]
                 names, latitudes, longitudes, faults = zip(*pool.map(_read, photos), strict=True)
                 text = pd.Series(names, dtype="str")

@@ -39,6 +39,17 @@ def test_every_photo_is_a_row_in_order(tmp_path: Path) -> None:
         assert table["source"].unique().tolist() == ["exif"]
 
 
+def test_a_stopped_reading_goes_on_where_it_was(tmp_path: Path) -> None:
+    for name in "abcde":
+        save_photo(tmp_path / f"{name}.jpg", 1.0, 2.0)
+    source = ExifFolder.open(tmp_path)
+    rest = pd.concat([records.rows for records in source.chunks(2, 2)])
+    assert [Path(path).stem for path in rest["image_path"]] == ["c", "d", "e"]
+    assert ExifFolder.open(tmp_path).fingerprint == source.fingerprint
+    save_photo(tmp_path / "aa.jpg", 1.0, 2.0)
+    assert ExifFolder.open(tmp_path).fingerprint != source.fingerprint
+
+
 def test_a_name_that_is_no_text_is_refused_and_shown(tmp_path: Path) -> None:
     """Such a name cannot be written into a table in UTF-8."""
     try:

@@ -40,7 +40,7 @@ class EfficientNetBackbone(nn.Module):
 class SceneNet(nn.Module):
     """The demo's encoder: six plain convolutions, small enough to train in a minute or two on two cores."""
 
-    features = 192
+    features = 384
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,13 +50,13 @@ class SceneNet(nn.Module):
             *_convolution(48, 48),
             *_convolution(48, 96, stride=2),
             *_convolution(96, 96),
-            *_convolution(96, self.features, stride=2),
+            *_convolution(96, self.features // 2, stride=2),
         )
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Encode photos: (N, 3, S, S) -> (N, 192)."""
-        pooled: Tensor = self.layers(pixels).mean(dim=(2, 3))
-        return pooled
+        """Encode photos: (N, 3, S, S) -> (N, 384), the mean and the maximum of each channel: a sign is small."""
+        features = self.layers(pixels)
+        return torch.cat([features.mean(dim=(2, 3)), features.amax(dim=(2, 3))], dim=1)
 
 
 def _convolution(inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1) -> list[nn.Module]:

@@ -1,7 +1,7 @@
 """Predictions and their files: one photo, one row, one place or the reason why there is none. It asks no network.
 
 The fields of ``Prediction`` are the columns of predictions.csv, in order; writer, reader, server and evaluation take
-them from here. A cell is never run by a spreadsheet: see ``_cell``.
+them from here. A cell is never run by a spreadsheet: see ``geomind.spreadsheets``.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import csv
 import dataclasses
 import itertools
 import math
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import IO, Any
 from geomind.errors import ManifestError, OutputError
 from geomind.files import atomic_path, refuse_existing
 from geomind.geography import sphere
+from geomind.spreadsheets import guard, unguard
 
 
 def _number(decimals: int, low: float, high: float) -> Any:
@@ -220,30 +220,14 @@ def read_predictions(path: Path | str) -> list[Prediction]:
 
 # ── cells ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-
-_RUN = "=+@\uff1d\uff0b\uff0d\uff20-"  # what starts a formula, with the full-width forms that spreadsheets also take
-_RUNNABLE = re.compile(rf"'*(\s*[{_RUN}]|[\t\r\n])")
-
-# What cannot stand in a cell as it is: bytes of a file name that are not UTF-8 (Python keeps them as lone surrogates),
-# NUL, a carriage return (the csv module of Python 3.11 does not quote it), a formula behind a separator of another
-# locale's spreadsheet, and a backslash that would read as one of these escapes.
-_UNWRITABLE = re.compile(rf"[\ud800-\udfff\x00\r]|(?<=[;\t\n])[{_RUN}]|\\(?=u[0-9A-F]{{4}})")
-_ESCAPE = re.compile(r"\\u([0-9A-F]{4})")
-
 
 def _cell(name: str, value: str | float | None) -> str:
-    r"""Write one value as a cell that no spreadsheet runs and that ``_value`` reads back exactly.
-
-    Numbers are digits. A text that a spreadsheet would run, or that cannot stand in a UTF-8 file, gets an apostrophe in
-    front, the spreadsheets' own mark for text, and ``\uXXXX`` for the characters that cannot be there. Every other
-    text, 's-Hertogenbosch included, is written as it is.
-    """
+    """Write one value as a cell that no spreadsheet runs and that ``_value`` reads back exactly."""
     if value is None:
         return ""
     if not isinstance(value, str):
         return f"{value:.{_DECIMALS[name]}f}"
-    return "'" + _UNWRITABLE.sub(lambda found: f"\\u{ord(found[0]):04X}", value) if _needs_mark(value) else value
+    return guard(value)
 
 
 def _value(name: str, cell: str | None) -> str | float | None:
@@ -261,16 +245,7 @@ def _value(name: str, cell: str | None) -> str | float | None:
             return float(cell)
         except ValueError:
             raise ValueError(f"{name} '{cell}' is not a number.") from None
-    if cell.startswith("'"):
-        text = _ESCAPE.sub(lambda found: chr(int(found[1], 16)), cell[1:])
-        return text if _needs_mark(text) else cell
-    return cell
-
-
-def _needs_mark(text: str) -> bool:
-    # A leading apostrophe counts when what follows it would need the mark: otherwise '=1 and the marked =1 look alike.
-    runs = _RUNNABLE.match(text) is not None and _NUMBER.fullmatch(text) is None
-    return runs or _UNWRITABLE.search(text) is not None
+    return unguard(cell)
 
 
 # ── names of places ──────────────────────────────────────────────────────────────────────────────────────────────────

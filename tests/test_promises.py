@@ -19,7 +19,7 @@ PACKAGE = ROOT / "geomind"
 
 LAYERS = [
     {"errors", "progress"},
-    {"files", "devices"},
+    {"files", "devices", "spreadsheets"},
     {"geography", "config"},
     {"photos"},
     {"checkpoints", "predictions"},

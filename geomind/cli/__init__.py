@@ -82,9 +82,9 @@ def _fail(reason: str) -> None:
 def _log_to_stderr(level: int) -> None:
     from rich.logging import RichHandler
 
-    from geomind.cli.progress import console
+    from geomind.cli.progress import stderr
 
-    handler = RichHandler(console=console, show_time=False, show_path=False, markup=False, highlighter=None)
+    handler = RichHandler(console=stderr, show_time=False, show_path=False, markup=False, highlighter=None)
     logger = logging.getLogger("geomind")
     logger.handlers[:] = [handler]
     logger.setLevel(level)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from geomind.data.sources import Format, ReadOptions
+
+if TYPE_CHECKING:
+    from geomind.data.prepare import PrepareSummary
 
 SPLIT_NAMES = {
     2: ("train", "validation"),
@@ -76,10 +80,10 @@ def prepare(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing manifest.")] = False,
 ) -> None:
     """Make a manifest from photos: where each was taken, its country, region and nearest town."""
-    from rich.console import Console
     from rich.table import Table
 
     from geomind.cli.progress import Bars
+    from geomind.cli.tables import console
     from geomind.data.licenses import parse_licenses
     from geomind.data.prepare import prepare as prepare_manifest
     from geomind.geography.regions import RegionTable, default_regions
@@ -115,9 +119,19 @@ def prepare(
         shown = Table("photos", "rejected because")
         for reason, count in done.reasons.items():
             shown.add_row(f"{count:,}", reason)
-        Console().print(shown)
+        console().print(shown)
         print(f"Each rejected photo and its reason: {done.rejected_path}")
-    print(f"Manifest: {output}\n\nNext: geomind split {output}")
+    print(f"Manifest: {output}\n\nNext: {_next_step(output, done)}")
+
+
+def _next_step(manifest: Path, done: PrepareSummary) -> str:
+    """Say what to do with a manifest; a test set as it was published is neither split nor trained on."""
+    name = shlex.quote(str(manifest))
+    if not done.splits:
+        return f"geomind split {name}"
+    if done.splits.get("test") == done.used:
+        return f"geomind infer --images-dir PHOTOS, then geomind evaluate predictions.csv --truth {name}"
+    return f"geomind inspect {name}"
 
 
 def _columns(text: str | None) -> dict[str, str]:
@@ -152,9 +166,14 @@ def split(
         ),
     ] = "80/10/10",
     resolution: Annotated[
-        int,
-        typer.Option(min=0, max=15, help="Size of the blocks, an h3 resolution: 2 is 183 km a side, 3 69 km, 4 26 km."),
-    ] = 3,
+        int | None,
+        typer.Option(
+            min=0,
+            max=15,
+            help="Size of the blocks, an h3 resolution: 2 is 183 km a side, 3 69 km, 4 26 km; 3 if left out.",
+            show_default=False,
+        ),
+    ] = None,
     gap_km: Annotated[
         float,
         typer.Option(min=0, help="Leave photos nearer than this, km, to one of a later split out of all splits."),
@@ -163,21 +182,26 @@ def split(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a split, or an existing output.")] = False,
 ) -> None:
     """Divide a manifest by place, so that neighbours and bursts are never on two sides."""
-    from rich.console import Console
     from rich.table import Table
 
-    from geomind.cli.progress import console
-    from geomind.data.splits import split_manifest
+    from geomind.cli.progress import stderr
+    from geomind.cli.tables import console
+    from geomind.data.splits import BLOCK_RESOLUTION, split_manifest
 
+    wanted = _shares(shares)
+    if resolution is not None and by is not SplitBy.PLACE:
+        raise typer.BadParameter(
+            f"--by {by} deals no blocks. Leave it out, or split by place.", param_hint="--resolution"
+        )
     if by is SplitBy.RANDOM:
-        console.print(
+        stderr.print(
             "A random split flatters: neighbours and bursts are on both sides. On the same photos, 30.6% of answers "
             "were within 25 km after a random split and 0.0% after one by place.",
             style="yellow",
         )
     done = split_manifest(
-        manifest, output or manifest, shares=_shares(shares), by=by.value, resolution=resolution, gap_km=gap_km,
-        seed=seed, overwrite=overwrite,
+        manifest, output or manifest, shares=wanted, by=by.value, gap_km=gap_km, seed=seed, overwrite=overwrite,
+        resolution=BLOCK_RESOLUTION if resolution is None else resolution,
     )  # fmt: skip
     shown = Table(
         "split", "photos", "share", "blocks", "least", "median", "< 1 km", "< 25 km",
@@ -190,7 +214,7 @@ def split(
             row += [f"{near.least_km:,.1f} km", f"{near.median_km:,.1f} km"]
             row += [f"{near.within_1_km:.1%}", f"{near.within_25_km:.1%}"]
         shown.add_row(*row)
-    Console().print(shown)
+    console().print(shown)
     print(
         f"In two splits or more: {done.shared_blocks:,} of {done.blocks:,} blocks, {done.shared_groups:,} of "
         f"{done.groups:,} groups."
@@ -203,15 +227,24 @@ def split(
         )
     if gap_km:
         print(f"Left out of all splits: {done.left_out:,} photos nearer than {gap_km:g} km to one of a later split.")
-    print(f"Manifest: {output or manifest}\n\nNext: geomind train-director --data {output or manifest}")
+    print(f"Manifest: {output or manifest}")
+    if "train" in wanted:
+        print(f"\nNext: geomind train-director --data {shlex.quote(str(output or manifest))}")
+    else:
+        stderr.print("No split is called train, so nothing can be trained on this manifest.", style="yellow")
 
 
 def _shares(text: str) -> dict[str, float]:
     """Read `80/10/10` or `train=0.8,test=0.2`."""
     try:
         if "=" in text:
-            pairs = [pair.split("=") for pair in text.split(",")]
-            return {name.strip(): float(share) for name, share in pairs}
+            pairs = [(name.strip(), float(share)) for name, share in (pair.split("=") for pair in text.split(","))]
+            names = [name for name, _ in pairs]
+            if "" in names:
+                raise typer.BadParameter(f"'{text}' has a share without a name.", param_hint="--shares")
+            if twice := [name for name in names if names.count(name) > 1]:
+                raise typer.BadParameter(f"'{text}' names {twice[0]} twice.", param_hint="--shares")
+            return dict(pairs)
         percentages = [float(part) for part in text.split("/")]
         return dict(zip(SPLIT_NAMES[len(percentages)], (part / 100 for part in percentages), strict=True))
     except (ValueError, KeyError) as error:

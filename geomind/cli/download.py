@@ -11,12 +11,11 @@ from typing import Annotated
 
 import typer
 
+from geomind.data.licenses import LICENSE_NAMES
+
 app = typer.Typer(help="Fetch photos, or search for them. Nothing else in GeoMind's data commands uses the network.")
 
-_LICENSES_HELP = (
-    "Take these licences only: cc0, pdm, by, by-sa, by-nd, by-nc, by-nc-sa, by-nc-nd, us-government, "
-    "no-known-restrictions, all-rights-reserved, separated by commas; all if left out."
-)
+_LICENSES_HELP = f"Take these licences only: {', '.join(LICENSE_NAMES)}, separated by commas; all if left out."
 
 
 @app.command()

@@ -63,26 +63,26 @@ def evaluate(
 
 def print_evaluation(evaluation: Evaluation) -> None:
     """Print the scores of all photos, the four numbers of a cascade, and the scores of each region."""
-    from rich.console import Console
     from rich.table import Table
 
+    from geomind.cli.tables import console
     from geomind.evaluation.metrics import THRESHOLDS_KM
 
-    console, all_photos = Console(), evaluation.metrics
+    screen, all_photos = console(), evaluation.metrics
     scores = Table(title=f"{all_photos.count:,} photos, {all_photos.answered:,} answered", show_header=False)
     scores.add_row("median distance", _km(all_photos.median_km))
     scores.add_row("mean distance of the answered", _km(all_photos.mean_km))
     scores.add_row("GeoScore (0 to 5,000)", f"{all_photos.geoscore:,.0f}")
     for threshold in THRESHOLDS_KM:
         scores.add_row(f"within {threshold:,} km", f"{getattr(all_photos, f'within_{threshold}_km'):.1%}")
-    console.print(scores)
+    screen.print(scores)
 
     cascade = Table("where a cascade loses", "")
     cascade.add_row("right region (Director)", _share(all_photos.router_accuracy))
     cascade.add_row("median with the true region given (Experts)", _km(all_photos.oracle_median_km))
     cascade.add_row("median end to end", _km(all_photos.median_km))
     cascade.add_row("median of answering the true region's middle", _km(all_photos.region_median_floor_km))
-    console.print(cascade)
+    screen.print(cascade)
 
     regions = Table("region", "photos", "right region", "median", "true region given", "region's middle", "GeoScore")
     for region in evaluation.regions:
@@ -91,7 +91,7 @@ def print_evaluation(evaluation: Evaluation) -> None:
             f"{region.region_id} {region.region_name}", f"{own.count:,}", _share(own.router_accuracy),
             _km(own.median_km), _km(own.oracle_median_km), _km(own.region_median_floor_km), f"{own.geoscore:,.0f}",
         )  # fmt: skip
-    console.print(regions)
+    screen.print(regions)
     for note in evaluation.notes:
         print(note)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +14,9 @@ if TYPE_CHECKING:
 
     from geomind.data.inspection import Inspection
     from geomind.evaluation.hard_examples import HardExamples
+
+UNFIT = 3
+"""Exit code of a manifest that was looked at and has problems; 1 is GeoMind's error, 2 wrong usage."""
 
 MOST_ROWS = 12
 """Rows of the tables of countries, sources and confused pairs in the terminal."""
@@ -52,19 +57,28 @@ def inspect(
     seed: Annotated[int, typer.Option(min=0, help="Chooses the photos of the report's contact sheet.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing output.")] = False,
 ) -> None:
-    """Say what is in a manifest and what is wrong with it. Exit code 0: fit to train on, 1: not."""
-    from rich.console import Console
+    """Say what is in a manifest and what is wrong with it.
 
+    Exit code 0: fit to train on, or to test on if every photo is `test`; 3: looked, and not fit; 1: could not look.
+    """
     from geomind.cli.progress import Bars
+    from geomind.cli.tables import console as results
     from geomind.data.inspection import inspect_manifest, write_figures, write_verdicts
     from geomind.files import refuse_existing
     from geomind.geography.regions import RegionTable, default_regions
 
     if hard is not None and predictions is None:
         raise typer.BadParameter("say by --predictions who got them wrong.", param_hint="--hard")
-    for path in (json, photos, report, hard):
+    if images_dir is not None and predictions is None:
+        raise typer.BadParameter("it is for the paths of --predictions; name those.", param_hint="--images-dir")
+    outputs = {"--json": json, "--photos": photos, "--report": report, "--hard": hard}
+    _refuse_same({"the manifest": manifest, "--predictions": predictions, "--regions": regions} | outputs)
+    for path in outputs.values():
         if path is not None:
             refuse_existing(path, overwrite=overwrite)
+    _require(manifest, "Name a manifest; `geomind prepare PHOTOS` makes one.")
+    if predictions is not None:
+        _require(predictions, "Name a predictions.csv; `geomind infer` makes one.")
     table = default_regions() if regions is None else RegionTable.read(regions)
     confused = None
     if predictions is not None:
@@ -72,9 +86,9 @@ def inspect(
 
         confused = find_hard_examples(manifest, predictions, regions=table, images_dir=images_dir)
     inspection = inspect_manifest(
-        manifest, regions=table, open_files=check_files, min_photos=min_photos, progress=Bars()
+        manifest, regions=table, regions_file=regions, open_files=check_files, min_photos=min_photos, progress=Bars()
     )
-    console = Console()
+    console = results()
     _print_counts(inspection, console)
     _print_splits(inspection, console)
     if confused is not None:
@@ -97,7 +111,28 @@ def inspect(
         )  # fmt: skip
         print(f"Report: {report}")
     _print_verdict(inspection, console)
-    raise typer.Exit(0 if inspection.fit else 1)
+    raise typer.Exit(0 if inspection.fit else UNFIT)
+
+
+def _refuse_same(named: Mapping[str, Path | None]) -> None:
+    """Stop if a file is named for two things: an output would replace what was read, or another output."""
+    from geomind.errors import OutputError
+
+    seen: dict[str, str] = {}
+    for what, path in named.items():
+        if path is None:
+            continue
+        # Path.resolve raises where links go round in a circle.
+        before = seen.setdefault(os.path.realpath(path), what)
+        if before != what:
+            raise OutputError(f"{path} is named for {before} and for {what}. Name another file for {what}.")
+
+
+def _require(path: Path, advice: str) -> None:
+    from geomind.errors import ManifestError
+
+    if not path.exists():
+        raise ManifestError(f"Cannot read {path}: no such file or directory. {advice}")
 
 
 def _print_counts(inspection: Inspection, console: Console) -> None:
@@ -169,8 +204,7 @@ def _print_findings(inspection: Inspection, console: Console, *, show_coordinate
     from rich.markup import escape
     from rich.padding import Padding
 
-    from geomind.data.inspection.findings import CHECKS
-
+    regions = None if inspection.regions_file is None else str(inspection.regions_file)
     for finding in (*inspection.problems, *inspection.warnings):
         colour = "red" if finding.verdict == "problem" else "yellow"
         console.print(f"\n[{colour}]{finding.verdict}[/{colour}]  [bold]{finding.title}[/bold]  ({finding.check})")
@@ -182,7 +216,7 @@ def _print_findings(inspection: Inspection, console: Console, *, show_coordinate
             if number < len(finding.notes):
                 example += f": {finding.notes[number]}"
             said.append(f"[dim]{escape(example)}[/dim]")
-        said.append(escape(CHECKS[finding.check].mend.format(manifest=inspection.manifest)))
+        said.append(escape(finding.mend(str(inspection.manifest), regions)))
         console.print(Padding("\n".join(said), (0, 0, 0, 9), expand=False), highlight=False)
     if inspection.files is None:
         print("\nNo file was opened: unreadable photos and duplicates were not looked for.")
@@ -203,10 +237,10 @@ def _write_hard(confused: HardExamples, path: Path, *, overwrite: bool) -> None:
 
 def _print_verdict(inspection: Inspection, console: Console) -> None:
     if inspection.fit:
-        console.print("[bold green]Fit to train on.[/bold green]")
+        console.print(f"[bold green]Fit to {inspection.purpose}.[/bold green]")
         return
     titles = "; ".join(finding.title for finding in inspection.problems)
-    console.print(f"[bold red]Not fit to train on:[/bold red] {titles}.", highlight=False)
+    console.print(f"[bold red]Not fit to {inspection.purpose}:[/bold red] {titles}.", highlight=False)
 
 
 def _km(distance_km: float) -> str:

@@ -12,7 +12,7 @@ from rich.progress import Progress as RichProgress
 
 from geomind.progress import Advance
 
-console = Console(stderr=True, width=None if sys.stderr.isatty() else 200)  # a log file wants its lines whole
+stderr = Console(stderr=True, width=None if sys.stderr.isatty() else 200)  # a log file wants its lines whole
 
 
 class Bars:
@@ -26,7 +26,7 @@ class Bars:
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             TextColumn("[dim]{task.fields[note]}"),
-            console=console,
+            console=stderr,
         )
         self._open = 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -43,9 +44,11 @@ def show(
     overwrite: Overwrite = False,
 ) -> None:
     """Print the regions; with photos, also their boxes and what a small error costs in each."""
-    from rich.console import Console
     from rich.table import Table
 
+    from geomind.cli.tables import console
+
+    _refuse_map(map_, overwrite)
     table = _table(regions)
     shown = Table("id", "region", "countries", title=table.name)
     for region in table.regions:
@@ -54,7 +57,7 @@ def show(
             near = "; ".join(_degrees(*centre) for centre in region.centres)
             countries += f", nearest to {near}"
         shown.add_row(str(region.id), region.name, countries)
-    Console().print(shown)
+    console().print(shown)
     places = None
     if data is not None:
         from geomind.data.regions_fit import read_places
@@ -123,9 +126,8 @@ def fit(
     if regions is not None and refine is None:
         raise typer.BadParameter("only --refine starts from a table.", param_hint="--regions")
     output = output or Path("regions.yaml" if levels is None else "cells.parquet")
-    for path in (output, map_):
-        if path is not None:
-            refuse_existing(path, overwrite=overwrite)
+    refuse_existing(output, overwrite=overwrite)
+    _refuse_map(map_, overwrite)
     if levels is not None:
         _fit_cells(manifest, _levels(levels), min_photos, output, seed, overwrite)
         return
@@ -152,7 +154,8 @@ def fit(
     _print_costs(table, places)
     if map_ is not None:
         _draw(table, map_, places, overwrite)
-    print(f"Regions: {output}\n\nNext: geomind regions assign manifest.csv --regions {output} --overwrite")
+    names = shlex.quote(str(manifest)), shlex.quote(str(output))
+    print(f"Regions: {output}\n\nNext: geomind regions assign {names[0]} --regions {names[1]} --overwrite")
 
 
 @app.command("assign")
@@ -173,7 +176,8 @@ def assign(
     print(f"{sum(photos.values()):,} photos in {len(table) - len(empty)} of {len(table)} regions: {output or manifest}")
     if empty:
         print(f"Without a photo: {', '.join(empty)}")
-    print(f"\nNext: geomind train-director --data {output or manifest} --regions {regions}")
+    names = shlex.quote(str(output or manifest)), shlex.quote(str(regions))
+    print(f"\nNext: geomind train-director --data {names[0]} --regions {names[1]}")
 
 
 def _table(path: Path | None) -> RegionTable:
@@ -206,8 +210,8 @@ def _which(refine: str, table: RegionTable, places: PhotoPlaces, manifest: Path,
     from geomind.data.regions_fit import widest_region
     from geomind.evaluation.scoring import evaluate
 
-    if refine.isdecimal():
-        return int(refine)
+    if refine.removeprefix("-").isdecimal():
+        return table[int(refine)].id
     if refine == "widest":
         return widest_region(places, table)
 
@@ -225,9 +229,9 @@ def _which(refine: str, table: RegionTable, places: PhotoPlaces, manifest: Path,
 def _fit_cells(
     manifest: Path, levels: dict[str, int], min_photos: int, output: Path, seed: int, overwrite: bool
 ) -> None:
-    from rich.console import Console
     from rich.table import Table
 
+    from geomind.cli.tables import console
     from geomind.data.regions_fit import fit_cells, read_places
 
     places = read_places(manifest)
@@ -240,16 +244,16 @@ def _fit_cells(
             level.name, f"{len(level):,}", f"{levels[level.name]:,}",
             f"{photos[0]:,}", f"{photos[len(photos) // 2]:,}", f"{photos[-1]:,}",
         )  # fmt: skip
-    Console().print(shown)
+    console().print(shown)
     if len(tree.levels[-1]) < levels[tree.levels[-1].name]:
         print(f"Fewer cells than asked for: the others would have had fewer than {min_photos} photos (--min-photos).")
     print(f"Cells: {output}")
 
 
 def _print_costs(table: RegionTable, places: PhotoPlaces) -> None:
-    from rich.console import Console
     from rich.table import Table
 
+    from geomind.cli.tables import console
     from geomind.data.regions_fit import measure_regions
 
     shown = Table("id", "region", title=f"What 0.05 of normalised error costs: {places.described}")
@@ -263,13 +267,29 @@ def _print_costs(table: RegionTable, places: PhotoPlaces) -> None:
             f"{box.lat_min:.0f}..{box.lat_max:.0f}", f"{box.lon_min:.0f}..{box.lon_max:.0f}",
             f"{cost.naive_km:,.0f}", f"{cost.date_line_km:,.0f}", f"{cost.quantile_km:,.0f}",
         )  # fmt: skip
-    Console().print(shown)
+    console().print(shown)
     print(
         "Latitude and longitude: the box that an Expert gets. The last three are km, for a box from the least to the\n"
         "greatest coordinate, one that may cross the date line, and that without the outermost 0.5% at each side."
     )
     if empty := len(table) - len(costs):
         print(f"{empty} of {len(table)} regions have no photo.")
+
+
+def _refuse_map(path: Path | None, overwrite: bool) -> None:
+    """Stop before work begins whose map could not be drawn.
+
+    Raises:
+        OutputError: the picture is no PNG, exists, or cannot be written.
+    """
+    from geomind.errors import OutputError
+    from geomind.files import refuse_existing
+
+    if path is None:
+        return
+    if path.suffix.lower() != ".png":
+        raise OutputError(f"A map ends in .png; {path} does not.")
+    refuse_existing(path, overwrite=overwrite)
 
 
 def _draw(table: RegionTable, path: Path, places: PhotoPlaces | None, overwrite: bool) -> None:

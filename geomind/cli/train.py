@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -56,7 +57,7 @@ def train_director(
         progress=Bars(),
     )
     _print_trained([trained])
-    print(f"\nNext: geomind train-expert --region all --data {data}")
+    print(f"\nNext: geomind train-expert --region all --data {shlex.quote(str(data))}")
 
 
 def train_expert(
@@ -94,7 +95,7 @@ def train_expert(
             )
         ]  # fmt: skip
     _print_trained(done)
-    print(f"\nNext: geomind infer --images-dir PHOTOS --models {models}")
+    print(f"\nNext: geomind infer --images-dir PHOTOS --models {shlex.quote(str(models))}")
 
 
 def _table(path: Path | None) -> RegionTable:
@@ -104,9 +105,9 @@ def _table(path: Path | None) -> RegionTable:
 
 
 def _print_trained(done: list[Trained | Skipped]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
+    from geomind.cli.tables import console
     from geomind.training.stages import Trained
 
     table = Table("trained", "photos", "validation", "epochs", "best epoch")
@@ -118,7 +119,7 @@ def _print_trained(done: list[Trained | Skipped]) -> None:
             )  # fmt: skip
         else:
             table.add_row(outcome.name, "", "", "", "skipped", style="yellow")
-    Console().print(table)
+    console().print(table)
     for outcome in done:
         if isinstance(outcome, Trained):
             print(f"{outcome.name}: weights {outcome.weights}, run {outcome.run}")

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from geomind.errors import ManifestError
+from geomind.errors import ManifestError, OutputError
 
 Append = Callable[[pd.DataFrame], None]
 """Writes the rows of a frame behind those already written; the frame has the file's columns, perhaps among others."""
@@ -29,7 +29,7 @@ class CsvChunk:
     """Some rows of a CSV, in its order."""
 
     cells: pd.DataFrame
-    """Every column as text."""
+    """Every column that has a name, as text."""
 
     lines: NDArray[np.int64]
     """(n,) the line of the file where each row begins; the header is line 1."""
@@ -39,13 +39,13 @@ class CsvChunk:
 
 
 def read_header(path: Path, *, delimiter: str = ",") -> tuple[str, ...]:
-    """Read the names of a CSV's columns, without the spaces around them.
+    """Read the names of a CSV's columns, without the spaces around them; columns without a name are ignored.
 
     Raises:
         ManifestError: the file cannot be read, is empty, or names a column twice.
     """
     with _rows(path, delimiter) as rows:
-        return _header(path, rows)
+        return tuple(name for name in _header(path, rows) if name)
 
 
 def count_rows(path: Path, *, delimiter: str = ",") -> int:
@@ -77,7 +77,7 @@ def read_chunks(path: Path, rows: int, *, skip: int = 0, delimiter: str = ",") -
                 faults[i] = f"wrong number of cells: {lengths[i]}, the header has {len(header)}"
                 fitting[i] = (cells[i] + [""] * len(header))[: len(header)]
             columns = dict(zip(header, zip(*fitting, strict=True), strict=True))
-            frame = pd.DataFrame({name: pd.Series(column, dtype="str") for name, column in columns.items()})
+            frame = pd.DataFrame({name: pd.Series(column, dtype="str") for name, column in columns.items() if name})
             yield CsvChunk(frame, np.array(lines, dtype=np.int64), faults)
 
 
@@ -85,7 +85,15 @@ class CsvWriter:
     """Writes a CSV from frames, one behind the other; it reads back cell by cell as it was."""
 
     def __init__(self, path: Path, columns: Sequence[str], *, keep_bytes: int | None = None) -> None:
-        """Begin a file with its header, or cut one after its first ``keep_bytes`` and go on there."""
+        """Begin a file with its header, or cut one after its first ``keep_bytes`` and go on there.
+
+        Raises:
+            OutputError: the file has fewer bytes than are to be kept.
+        """
+        if keep_bytes is not None and (size := path.stat().st_size) < keep_bytes:
+            raise OutputError(
+                f"{path} is damaged: {size:,} bytes are left of {keep_bytes:,}. Delete it and begin anew."
+            )
         self._columns = list(columns)
         self._file = path.open("w" if keep_bytes is None else "r+", encoding="utf-8", newline="")
         if keep_bytes is None:
@@ -158,9 +166,9 @@ def _numbered(reader: csv._reader) -> Iterator[tuple[int, list[str]]]:  # type: 
 def _header(path: Path, rows: Iterator[tuple[int, list[str]]]) -> tuple[str, ...]:
     _, cells = next(rows, (0, []))
     header = tuple(cell.strip() for cell in cells)
-    if not header:
+    if not any(header):
         raise ManifestError(f"{path} is empty. Its first line must name the columns.")
-    if twice := {name for name in header if header.count(name) > 1}:
+    if twice := {name for name in header if name and header.count(name) > 1}:
         raise ManifestError(f"{path}, line 1: the column '{min(twice)}' is there twice. Rename or remove one.")
     return header
 

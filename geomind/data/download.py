@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import errno
 import hashlib
 import itertools
 import os
@@ -23,6 +24,7 @@ from geomind.errors import DownloadError, GoneError, ManifestError, OutputError,
 from geomind.files import atomic_path
 from geomind.photos import IMAGE_SUFFIXES, open_photo
 from geomind.progress import SILENT, Progress
+from geomind.spreadsheets import guard, unguard
 
 REPORT_COLUMNS = ("image_path", "line", "url", "outcome", "reason")
 
@@ -38,6 +40,19 @@ _WAITING_PER_WORKER = 16
 
 _LONGEST_NAME = 255
 """Bytes of a file's name on nearly every file system."""
+
+_LONGEST_PATH = 4_095
+"""Bytes of a path on Linux; others take less, which is then found out when it is written."""
+
+_MOST_PARTS = 200
+"""Folders one in another. Making them takes a level of Python's stack each, of which there are 1,000."""
+
+_UNWRITABLE_PATH = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG)
+"""What is wrong with one path and not with the disk, as where its folder's name is another photo's."""
+
+_CANNOT_BE_WRITTEN = "path cannot be written"
+
+_LEADS_OUT = "path leads out of the folder of photos"
 
 _OTHER_TYPES = ("", "application/octet-stream", "binary/octet-stream")
 """What stores answer beside image/…; the content decides."""
@@ -110,6 +125,8 @@ def download_photos(
     if licenses is not None and columns.license is None:
         raise ManifestError(f"{table} has no column 'license' to choose by. Leave out the licences to fetch all.")
     root = os.path.abspath(images_dir or table.parent)  # noqa: PTH100  links stay as they are written
+    if os.path.exists(root) and not os.path.isdir(root):  # noqa: PTH110, PTH112
+        raise OutputError(f"{root} is no folder. Name the folder of photos with --images-dir.")
     report_path = table.with_name(f"{table.stem}.download.csv")
     dead_before = {hash(row["url"]): row["reason"] for row in _reported(report_path) if row["outcome"] == "dead"}
     counts: Counter[str] = Counter()
@@ -132,13 +149,13 @@ def download_photos(
                     if reason:
                         reasons[reason.partition(": ")[0]] += 1
                         cells = (wish.image_path, wish.line, wish.url, outcome, reason)
-                        report.writerow(dict(zip(REPORT_COLUMNS, cells, strict=True)))
+                        report.writerow(_guarded(dict(zip(REPORT_COLUMNS, cells, strict=True))))
                     advance(1, note=", ".join(f"{counts[name]:,} {name}" for name in ("fetched", "dead", "failed")))
         except BaseException as error:  # noqa: BLE001  raised again below: Ctrl-C must not lose what is known
             stopped = error
         for row in _reported(report_path):
             if stopped is not None and row["outcome"] == "dead" and hash(row["url"]) in dead_before:
-                report.writerow(row)
+                report.writerow(_guarded(row))
     if stopped is not None:
         raise stopped
     if not counts["fetched"] + counts["present"]:
@@ -146,6 +163,7 @@ def download_photos(
         raise DownloadError(
             f"None of the {counts.total():,} photos of {table} came: {why or 'it has no row'}. "
             f"{report_path} gives the reason of each."
+            + (" Name the folder that the paths lead into with --images-dir." if reasons[_LEADS_OUT] else "")
         )
     fetched, present, dead, refused, failed = (counts[outcome] for outcome in OUTCOMES)
     total = counts.total()
@@ -213,9 +231,15 @@ def _path_fault(root: str, image_path: str, path: str) -> str:
     if not image_path:
         return "no path"
     if not path.startswith(root.rstrip(os.sep) + os.sep):
-        return "path leads out of the folder of photos"
-    if "\0" in path or max(len(os.fsencode(part)) for part in Path(path).parts) > _LONGEST_NAME:
-        return "path cannot be written"
+        return _LEADS_OUT
+    parts = Path(path).parts
+    if (
+        "\0" in path
+        or len(os.fsencode(path)) > _LONGEST_PATH
+        or max(len(os.fsencode(part)) for part in parts) > _LONGEST_NAME
+        or len(parts) > _MOST_PARTS
+    ):
+        return _CANNOT_BE_WRITTEN
     suffix = os.path.splitext(path)[1].lower()  # noqa: PTH122
     return "" if suffix in IMAGE_SUFFIXES else f"path has no image's ending: {suffix!r}"
 
@@ -268,6 +292,10 @@ class _Fetcher:
             return "dead", str(error)
         except DownloadError as error:
             return "failed", str(error)
+        except OutputError as error:
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno in _UNWRITABLE_PATH:
+                return "failed", _CANNOT_BE_WRITTEN
+            raise
         return "fetched", ""
 
     def _write(self, answer: Answer, path: Path) -> None:
@@ -299,6 +327,11 @@ def _md5(path: Path) -> str:
     return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
 
 
+def _guarded(row: Mapping[str, str | int]) -> dict[str, str | int]:
+    """Write a stranger's texts so that no spreadsheet runs them."""
+    return {name: guard(value) if isinstance(value, str) else value for name, value in row.items()}
+
+
 def _reported(report_path: Path) -> Iterator[dict[str, str]]:
     """Read the report of an earlier run, if there is one.
 
@@ -310,6 +343,7 @@ def _reported(report_path: Path) -> Iterator[dict[str, str]]:
         try:
             if tuple(rows.fieldnames or ()) != REPORT_COLUMNS:
                 raise csv.Error
-            yield from rows
+            for row in rows:
+                yield {name: unguard(cell or "") for name, cell in row.items() if name}
         except (csv.Error, UnicodeDecodeError) as error:
             raise OutputError(f"{report_path} is no report of an earlier download. Move it elsewhere.") from error

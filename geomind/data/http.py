@@ -158,7 +158,7 @@ class Client:
             url: http or https.
             receive: Reads the answer. It is called again where the connection is lost meanwhile, or where it raises
                 ``TryAgainError`` itself.
-            form: Makes it a POST with these fields.
+            form: Makes it a POST with these fields; no redirect is followed then.
 
         Raises:
             GoneError: there is nothing any more, for good.
@@ -198,11 +198,24 @@ class Client:
         """Ask once, and translate whatever goes wrong, inside the block too."""
         deadline = time.monotonic() + self._manners.deadline_s
         method = "GET" if form is None else "POST"
+        heard: list[requests.Response] = []
+
+        def hear(response: requests.Response, **_: object) -> None:
+            heard.append(response)
+
         try:
             with self._session.request(
-                method, url, data=form, stream=True, timeout=self._manners.timeout_s
+                method,
+                url,
+                data=form,
+                stream=True,
+                timeout=self._manners.timeout_s,
+                allow_redirects=form is None,  # a form may hold a key, which is for nobody else
+                hooks={"response": hear},
             ) as response:
                 self._answered.add(_site(url))
+                if form is not None and response.is_redirect:
+                    raise DownloadError(f"redirected ({response.status_code}), and a form is sent nowhere else")
                 _check_status(response)
                 yield Answer(response, deadline, self._stopped)
         except requests.TooManyRedirects as error:
@@ -218,6 +231,8 @@ class Client:
         except urllib3.exceptions.HTTPError as error:
             raise TryAgainError("connection lost") from error
         except (requests.RequestException, UnicodeError) as error:  # what is left is about the address
+            if heard and heard[-1].is_redirect:
+                raise DownloadError("redirected to no web address") from error
             raise DownloadError(f"no web address: {url[:80]}") from error
 
     def _take_turn(self, site: str) -> None:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 import pandas as pd
@@ -40,6 +40,9 @@ class Done:
     used: int = 0
     reasons: Mapping[str, int] = field(default_factory=dict)
     """Kind of reason -> rows rejected for it."""
+
+    splits: Mapping[str, int] = field(default_factory=dict)
+    """Split -> rows used that a source gave it."""
 
     finished: bool = False
     """All sources are read to their ends."""
@@ -155,23 +158,23 @@ def open_journal(
     headers = {_ROWS: columns, _REJECTED: rejected_columns}
     make_folder(folder)
     with _translated(output), (folder / _KEYS).open("a+b") as keys:
-        _lock(keys, folder)
-        state = _read_state(folder)
-        if state is not None and not (resume or overwrite):
+        lock(keys, folder)
+        is_begun = (folder / _STATE).exists()
+        if is_begun and not (resume or overwrite):
             raise OutputError(
                 f"{folder} holds an unfinished manifest. Go on with it with --resume, or begin anew with --overwrite."
             )
-        if state is None or not resume:
+        if not (is_begun and resume):  # what is begun anew is not read: it may be damaged
             (folder / _STATE).unlink(missing_ok=True)
             journal = Journal(folder, Done(read=(0,) * sources), {}, headers, arguments, keys)
         else:
+            state = _read_state(folder)
             for what, value in arguments.items():
-                if state["arguments"].get(what) != value:
+                if state.arguments.get(what) != value:
                     raise OutputError(
                         f"{folder} was begun with another {what}. Go on with the same, or begin anew with --overwrite."
                     )
-            done = Done(**state["done"] | {"read": tuple(state["done"]["read"])})
-            journal = Journal(folder, done, state["sizes"], headers, arguments, keys)
+            journal = Journal(folder, state.done, state.sizes, headers, arguments, keys)
         try:
             yield journal
         except BaseException as error:
@@ -184,24 +187,63 @@ def open_journal(
         journal.remove()
 
 
-def _read_state(folder: Path) -> dict[str, Any] | None:
-    """Read how far a folder's work has come, None where it has not begun.
+@dataclass(frozen=True)
+class _State:
+    """What ``state.json`` says."""
+
+    arguments: Mapping[str, str]
+    sizes: Mapping[str, int]
+    done: Done
+
+
+def _read_state(folder: Path) -> _State:
+    """Read how far a folder's work has come.
 
     Raises:
-        OutputError: the files are shorter than they were.
+        OutputError: the state cannot be understood, or the files are shorter than they were.
     """
+    mend = "Remove the folder, or begin anew with --overwrite and without --resume."
     try:
-        state: dict[str, Any] = json.loads((folder / _STATE).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    if not state["done"]["finished"]:
-        for name, size in state["sizes"].items():
+        said = json.loads((folder / _STATE).read_text(encoding="utf-8"))
+        arguments, sizes, done = dict(said["arguments"]), _counts(said["sizes"]), said["done"]
+        state = _State(
+            arguments,
+            sizes,
+            Done(
+                read=tuple(_count(rows) for rows in done["read"]),
+                used=_count(done["used"]),
+                reasons=_counts(done["reasons"]),
+                splits=_counts(done["splits"]),
+                finished=bool(done["finished"]),
+            ),
+        )
+        for name in () if state.done.finished else (_ROWS, _REJECTED, _KEYS):
+            sizes[name]
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise OutputError(f"{folder} is damaged: its {_STATE} makes no sense. {mend}") from error
+    if not state.done.finished:
+        for name, size in state.sizes.items():
             if not (folder / name).exists() or (folder / name).stat().st_size < size:
-                raise OutputError(f"{folder} is damaged: {name} is too short. Remove the folder and begin anew.")
+                raise OutputError(f"{folder} is damaged: {name} is too short. {mend}")
     return state
 
 
-def _lock(file: IO[bytes], folder: Path) -> None:
+def _counts(said: Mapping[str, object]) -> dict[str, int]:
+    return {name: _count(count) for name, count in said.items()}
+
+
+def _count(said: object) -> int:
+    """Take a number of rows or bytes.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if type(said) is not int or said < 0:
+        raise ValueError(f"{said!r} is no count.")
+    return said
+
+
+def lock(file: IO[bytes], folder: Path) -> None:
     """Hold a file as long as this process lives.
 
     Raises:

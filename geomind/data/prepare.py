@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 import geomind
 from geomind.data.journal import Done, Journal, open_journal
 from geomind.data.manifest import CITY, COLUMNS, check_ending, convert_manifest, stored_path
-from geomind.data.sources import Format, ReadOptions, Records, Source, open_source, recognise
+from geomind.data.sources import Format, ReadOptions, Records, Source, open_source, recognise, refuse_idle_options
 from geomind.errors import ManifestError, PhotoError
 from geomind.files import refuse_existing
 from geomind.geography.places import city_at, country_at
@@ -45,6 +45,9 @@ class PrepareSummary:
 
     left_out: Mapping[str, int]
     """Why -> rows that were not wanted, the most frequent first; they are not among those found."""
+
+    splits: Mapping[str, int]
+    """Split -> rows used that a source gave it; those without one are not counted."""
 
     kinds: tuple[Format, ...]
     """What each source was read as."""
@@ -86,7 +89,8 @@ def prepare(
         progress: Shows the rows done.
 
     Raises:
-        ManifestError: a source cannot be read, or no row can be used; then only the rejected rows are written.
+        ManifestError: a source cannot be read, no source takes one of the options, or no row can be used; then only the
+            rejected rows are written.
         PhotoError: a folder holds no photo.
         OutputError: the manifest exists already or cannot be written, or the unfinished work is of another run.
     """
@@ -99,8 +103,7 @@ def prepare(
             refuse_existing(path, overwrite=overwrite)
     paths = [Path(source) for source in sources]
     kinds = tuple(recognise(path) if kind is Format.AUTO else kind for path in paths)
-    if options.columns and Format.TABLE not in kinds:
-        raise ManifestError("--columns names columns of tables, and no source is a plain table. Leave it out.")
+    refuse_idle_options(paths, kinds, options)
     opened = [open_source(path, each, options) for path, each in zip(paths, kinds, strict=True)]
     columns = tuple(dict.fromkeys(chain((*COLUMNS, CITY), *(source.extra_columns for source in opened))))
     arguments = {
@@ -133,19 +136,25 @@ def prepare(
         if done.used and journal.rows_path.exists():
             convert_manifest(journal.rows_path, output)
     found, reasons = sum(done.read), Counter(done.reasons).most_common()
+    left_out = sum((Counter(source.left_out) for source in opened), Counter[str]())
+    if not found:
+        names = ", ".join(str(path) for path in paths)
+        why = ", ".join(f"{reason} ({count:,})" for reason, count in left_out.most_common(3))
+        no_row = f"No row of {names} is wanted: {why}" if why else f"There is no row in {names}"
+        raise ManifestError(f"{no_row}. No manifest was written.")
     if not done.used:
         why = ", ".join(f"{reason} ({count:,})" for reason, count in reasons[:3])
         raise ManifestError(
             f"None of the {found:,} photos can be used: {why}. {rejected_path} gives the reason of each; "
             "no manifest was written."
         )
-    left_out = sum((Counter(source.left_out) for source in opened), Counter[str]())
     return PrepareSummary(
         found=found,
         used=done.used,
         rejected=found - done.used,
         reasons=dict(reasons),
         left_out=dict(left_out.most_common()),
+        splits=done.splits,
         kinds=kinds,
         rejected_path=rejected_path,
     )
@@ -162,7 +171,8 @@ def _read(
     """Read all sources from where the journal is to their ends."""
     folder = os.path.abspath(output.parent)  # noqa: PTH100  as the sources' paths, ".." resolved, links as written
     checks.seen.before(journal.keys())
-    read, used, reasons = list(journal.done.read), journal.done.used, Counter(journal.done.reasons)
+    read, used = list(journal.done.read), journal.done.used
+    reasons, splits = Counter(journal.done.reasons), Counter(journal.done.splits)
     what, total = "Reading photos" if checks.check_files else "Reading rows", sum(source.total for source in sources)
     rows_at_once = _CHECKED_CHUNK_ROWS if checks.check_files else _CHUNK_ROWS
     with ThreadPoolExecutor(os.cpu_count()) as pool, progress.track(what, total) as advance:
@@ -178,7 +188,9 @@ def _read(
                 read[number] += len(rows)
                 used += int(good.sum())
                 reasons.update(str(fault).partition(": ")[0] for fault in faults[~good])
-                journal.add(rows[good].assign(**missing), rejected, keys, Done(tuple(read), used, dict(reasons)))
+                splits.update(rows["split"][good & (rows["split"] != "")])
+                done = Done(tuple(read), used, dict(reasons), dict(splits))
+                journal.add(rows[good].assign(**missing), rejected, keys, done)
                 advance(len(rows))
     journal.finish()
 

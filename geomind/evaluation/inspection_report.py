@@ -128,10 +128,10 @@ def _verdict(inspection: Inspection) -> str:
     said = f"{counted(len(warnings), 'warning')}, {counted(len(CHECKS), 'check')}"
     if inspection.fit:
         because = "Nothing was found that stands against it." if not warnings else "The warnings below may be left."
-        return f'<div class="card verdict"><strong>Fit to train on</strong><p>{because} {said}.</p></div>'
+        return f'<div class="card verdict"><strong>Fit to {inspection.purpose}</strong><p>{because} {said}.</p></div>'
     reasons = "".join(f"<li><b>{_text(each.title)}.</b> {_text(each.detail)}</li>" for each in problems)
     return (
-        f'<div class="card verdict unfit"><strong>Not fit to train on</strong>'
+        f'<div class="card verdict unfit"><strong>Not fit to {inspection.purpose}</strong>'
         f"<p>{counted(len(problems), 'problem')} to mend first; {said}.</p><ul>{reasons}</ul></div>"
     )
 
@@ -170,9 +170,10 @@ def _findings(inspection: Inspection, *, show_coordinates: bool) -> str:
 
 
 def _finding(finding: Finding, inspection: Inspection, *, show_coordinates: bool) -> str:
-    mend = _text(CHECKS[finding.check].mend.format(manifest=_cut(str(inspection.manifest))))
+    regions = None if inspection.regions_file is None else _cut(str(inspection.regions_file))
+    mend = _text(finding.mend(_cut(str(inspection.manifest)), regions))
     before, colon, command = mend.partition(": ")
-    if colon and "--" in command:
+    if colon and command.startswith("geomind "):
         mend = f"{before}: <code>{command}</code>"
     examples = []
     for number, row in enumerate(finding.rows[:EXAMPLES].tolist()):

@@ -208,13 +208,15 @@ class CellTree:
             raise ConfigError(
                 f"Cannot read the cells {path}: {reason}. Fit them: geomind regions fit --levels."
             ) from error
-        about = json.loads((table.schema.metadata or {}).get(b"geomind", b"{}"))
-        if about.get("kind") != "cells" or set(_COLUMNS) - set(table.column_names):
+        try:
+            about = json.loads((table.schema.metadata or {}).get(b"geomind", b"{}"))
+        except (ValueError, RecursionError):
+            about = None
+        version = about.get("format_version") if isinstance(about, dict) and about.get("kind") == "cells" else None
+        if not isinstance(version, int) or set(_COLUMNS) - set(table.column_names):
             raise ConfigError(f"{path} is no tree of cells. Fit one: geomind regions fit --levels.")
-        if about["format_version"] > FORMAT_VERSION:
-            raise ConfigError(
-                f"{path} has format {about['format_version']}; this GeoMind reads up to {FORMAT_VERSION}. Upgrade it."
-            )
+        if version > FORMAT_VERSION:
+            raise ConfigError(f"{path} has format {version}; this GeoMind reads up to {FORMAT_VERSION}. Upgrade it.")
         column = {name: table[name].to_numpy() for name in _COLUMNS}
         levels = []
         for name in dict.fromkeys(column["level"].tolist()):

@@ -12,6 +12,7 @@ from inspected import LYON, NAIROBI, PARIS, TOKYO, at, frame, scene
 
 from geomind import cli
 from geomind.data.manifest import read_manifest, write_manifest
+from geomind.geography.regions import default_regions
 from geomind.predictions import Prediction, write_predictions
 
 Run = Callable[..., tuple[int, str, str]]
@@ -62,10 +63,11 @@ def test_a_fit_manifest_exits_with_0_and_writes_all_that_was_asked(geomind: Run,
     assert "Fit to train on" in Path("i.html").read_text()
 
 
-def test_an_unfit_manifest_exits_with_1_and_says_why_and_what_to_do(geomind: Run, manifest: Path) -> None:
+def test_an_unfit_manifest_exits_with_3_and_says_why_and_what_to_do(geomind: Run, manifest: Path) -> None:
+    """It was 1, as for a manifest that could not be read: a script could not tell the two apart."""
     (manifest.parent / "[bold red]0.jpg").unlink()
     code, said, _ = geomind("inspect", manifest)
-    assert code == 1
+    assert code == 3
     assert "Not fit to train on: Missing and unreadable files." in said
     assert "[bold red]0.jpg: missing" in said
     assert f"geomind prepare {manifest} --output prepared.csv" in said
@@ -108,10 +110,86 @@ def test_wrong_usage_and_existing_output(geomind: Run, manifest: Path) -> None:
     assert code == 1
     assert said.startswith("Error: i.json exists already")
     assert Path("i.json").read_text() == "mine"
+
+
+def test_a_file_that_is_not_there_says_what_to_do(geomind: Run, manifest: Path) -> None:
+    """It said "Cannot read none.csv: no such file or directory." and no more."""
     code, _, said = geomind("inspect", "none.csv")
     assert code == 1
-    assert said.startswith("Error: ")
-    assert "none.csv" in said
+    assert said.startswith("Error: Cannot read none.csv: no such file or directory. Name a manifest; `geomind prepare")
+    code, _, said = geomind("inspect", manifest, "--predictions", "none.csv")
+    assert code == 1
+    assert "`geomind infer` makes one." in said
+
+
+@pytest.mark.parametrize("option", ["--json", "--photos", "--report", "--hard", "--predictions"])
+def test_no_output_replaces_what_is_read(geomind: Run, manifest: Path, option: str) -> None:
+    """`inspect m.csv --json m.csv --overwrite` replaced the manifest by its figures."""
+    write_predictions([], manifest.parent / "predictions.csv")
+    before = manifest.read_bytes()
+    named = [] if option == "--predictions" else ["--predictions", "predictions.csv"]
+    (manifest.parent / "link.csv").symlink_to(manifest)
+    code, _, said = geomind("inspect", manifest, *named, option, "link.csv", "--overwrite")
+    assert code == 1
+    assert said == f"Error: link.csv is named for the manifest and for {option}. Name another file for {option}.\n"
+    assert manifest.read_bytes() == before
+
+
+def test_no_output_replaces_another_or_the_predictions(geomind: Run, manifest: Path) -> None:
+    """The later output replaced the earlier one, and --hard the predictions it was made of."""
+    code, _, said = geomind("inspect", manifest, "--json", "one", "--report", manifest.parent / "one", "--overwrite")
+    assert code == 1
+    assert "is named for --json and for --report" in said
+    assert not Path("one").exists()
+    write_predictions([], manifest.parent / "p.csv")
+    code, _, said = geomind("inspect", manifest, "--predictions", "p.csv", "--hard", "./p.csv", "--overwrite")
+    assert code == 1
+    assert "p.csv is named for --predictions and for --hard" in said
+
+
+def test_images_dir_without_predictions_is_refused(geomind: Run, manifest: Path) -> None:
+    """It did nothing, without a word."""
+    code, _, said = geomind("inspect", manifest, "--images-dir", ".")
+    assert code == 2
+    assert "--images-dir" in said
+
+
+def test_a_pipe_gets_every_figure(geomind: Run, manifest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pipe was taken for 80 columns, and the table of splits lost its last figures."""
+    monkeypatch.setenv("COLUMNS", "40")
+    said = geomind("inspect", manifest)[1]
+    assert "within 25 km" in said
+    assert "Western & Northern Europe" in said
+    assert "…" not in said
+
+
+def test_advice_keeps_the_table_of_regions(geomind: Run, manifest: Path) -> None:
+    """It advised `geomind prepare` without --regions, which fills in GeoMind's regions instead of the manifest's."""
+    rows = read_manifest(manifest)
+    write_manifest(rows.assign(region_id=rows["region_id"].where(rows.index != 0)), manifest, overwrite=True)
+    (manifest.parent / "1.jpg").unlink()
+    default_regions().write("ours.yaml")
+    code, said, _ = geomind("inspect", manifest, "--regions", "ours.yaml")
+    assert code == 3
+    assert f"geomind regions assign {manifest} --regions ours.yaml --overwrite" in said
+    assert f"geomind prepare {manifest} --output prepared.csv --regions ours.yaml" in said
+    said = geomind("inspect", manifest)[1]
+    assert "regions assign" not in said  # it takes no table but a named one
+    assert "Name its table of regions by --regions" in said
+    command = f"regions assign {manifest} --regions ours.yaml --overwrite"
+    assert geomind(*command.split())[0] == 0
+    assert "Region missing" not in geomind("inspect", manifest, "--regions", "ours.yaml")[1]
+
+
+def test_a_test_set_is_fit_to_test_on(geomind: Run, manifest: Path) -> None:
+    """It was called unfit, and the advice was to split it anew: the test set would have been lost."""
+    write_manifest(read_manifest(manifest).assign(split="test"), manifest, overwrite=True)
+    code, said, _ = geomind("inspect", manifest, "--report", "i.html")
+    assert code == 0
+    assert "Fit to test on." in said
+    assert "it is a test set" in said
+    assert "geomind split" not in said
+    assert "<strong>Fit to test on</strong>" in Path("i.html").read_text()
 
 
 def test_every_option_says_what_it_does(geomind: Run) -> None:

@@ -104,3 +104,23 @@ def test_a_stopped_command_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(prepare_module, "_CHUNK_ROWS", 7)
     assert "40 photos found = 40 used + 0 rejected." in prepare("t.csv", "--no-check-files", "--resume").stdout
     assert len(read_manifest("manifest.csv")) == 40
+
+
+@pytest.mark.parametrize(
+    ("splits", "following"),
+    [
+        (("", ""), "geomind split 'my photos.csv'"),
+        (("train", "test"), "geomind inspect 'my photos.csv'"),
+        (("test", ""), "geomind inspect 'my photos.csv'"),
+        (
+            ("test", "test"),
+            "geomind infer --images-dir PHOTOS, then geomind evaluate predictions.csv --truth 'my photos.csv'",
+        ),
+    ],
+)
+def test_the_next_step_fits_the_manifest_and_can_be_pasted(splits: tuple[str, str], following: str) -> None:
+    """A published test set was sent to `geomind split`, which refuses it; and a space in a name was left unquoted."""
+    rows = "".join(f"{number}.jpg,48.85,2.35,{split}\n" for number, split in enumerate(splits))
+    Path("t.csv").write_text("file,lat,lon,split\n" + rows, encoding="utf-8")
+    said = prepare("t.csv", "--no-check-files", "--output", "my photos.csv").stdout
+    assert said.rstrip().endswith(f"Next: {following}")

@@ -71,7 +71,7 @@ def test_regions_are_shown_with_what_an_error_costs(geomind: Run, manifest: Path
 def test_from_photos_to_regions_to_region_ids(geomind: Run, manifest: Path) -> None:
     code, said, _ = geomind("regions", "fit", manifest, "--k", 6, "--map", "regions.png")
     assert code == 0
-    assert "Next: geomind regions assign manifest.csv --regions regions.yaml --overwrite" in said
+    assert f"Next: geomind regions assign {manifest} --regions regions.yaml --overwrite" in said
     table = RegionTable.read("regions.yaml")
     assert len(table) == 6
     assert Path("regions.png").is_file()
@@ -220,3 +220,60 @@ def test_a_gap_leaves_photos_out(geomind: Run, manifest: Path) -> None:
 @pytest.mark.parametrize("shares", ["half", "90", "50/40/5/3/2", "train=x"])
 def test_shares_that_cannot_be_read(geomind: Run, manifest: Path, shares: str) -> None:
     assert geomind("split", manifest, "--shares", shares)[0] == 2
+
+
+def test_the_next_line_names_the_files_that_were_given(geomind: Run, manifest: Path) -> None:
+    """`regions fit photos.csv` told to assign to manifest.csv, and no name with a space could be pasted back."""
+    manifest.rename("my photos.csv")
+    code, said, _ = geomind("regions", "fit", "my photos.csv", "--k", 4, "--output", "my regions.yaml")
+    assert code == 0
+    assert "Next: geomind regions assign 'my photos.csv' --regions 'my regions.yaml' --overwrite" in said
+    _, said, _ = geomind("regions", "assign", "my photos.csv", "--regions", "my regions.yaml", "--overwrite")
+    assert "Next: geomind train-director --data 'my photos.csv' --regions 'my regions.yaml'" in said
+    _, said, _ = geomind("split", "my photos.csv")
+    assert "Next: geomind train-director --data 'my photos.csv'" in said
+
+
+@pytest.mark.parametrize("command", [("show",), ("fit", "manifest.csv", "--k", "4")])
+def test_a_map_that_is_no_png_is_refused_before_any_work(
+    geomind: Run, manifest: Path, command: tuple[str, ...]
+) -> None:
+    """`--map map.xyz` ended in a traceback of matplotlib's, when regions.yaml had been written already."""
+    code, _, said = geomind("regions", *command, "--map", "map.xyz")
+    assert code == 1
+    assert "A map ends in .png; map.xyz does not." in said
+    assert [path.name for path in manifest.parent.iterdir()] == ["manifest.csv"]
+
+
+def test_a_negative_region_is_no_file(geomind: Run, manifest: Path) -> None:
+    """`--refine -1` was taken for a predictions file: "Cannot read -1"."""
+    code, _, said = geomind("regions", "fit", manifest, "--refine", "-1")
+    assert code == 1
+    assert "No region -1 in the table" in said
+
+
+@pytest.mark.parametrize(
+    ("shares", "reason"), [("=0.5,b=0.5", "a share without a name"), ("train=0.5,train=0.5", "names train twice")]
+)
+def test_every_share_has_a_name_of_its_own(geomind: Run, manifest: Path, shares: str, reason: str) -> None:
+    """An empty name made a split that is none, and of a name given twice the first share was forgotten."""
+    code, _, said = geomind("split", manifest, "--shares", shares)
+    assert code == 2
+    assert reason in said
+
+
+def test_a_split_without_train_is_not_sent_to_training(geomind: Run, manifest: Path) -> None:
+    """`--shares a=0.5,b=0.5` ended in "Next: geomind train-director", which then found no training photo."""
+    code, said, warned = geomind("split", manifest, "--shares", "a=0.5,b=0.5")
+    assert code == 0
+    assert "Next:" not in said
+    assert "No split is called train" in warned
+
+
+@pytest.mark.parametrize("by", ["group", "random"])
+def test_a_resolution_without_blocks_is_refused(geomind: Run, manifest: Path, by: str) -> None:
+    """`--by random --resolution 2` looked as if blocks of that size were kept together; none were."""
+    code, _, said = geomind("split", manifest, "--by", by, "--resolution", 2)
+    assert code == 2
+    assert f"--by {by} deals no blocks" in said
+    assert set(read_manifest(manifest)["split"]) == {""}

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geomind.data.csv_table import CsvWriter, append_rows, count_rows, read_chunks, read_header
-from geomind.errors import ManifestError
+from geomind.errors import ManifestError, OutputError
 
 cells = st.text(st.characters(exclude_categories=["Cs"]), max_size=8) | st.sampled_from(
     ["NA", "=1+1", "\r", 'a"b', ","]
@@ -77,6 +77,23 @@ def test_a_writer_goes_on_where_its_file_was_cut(tmp_path: Path) -> None:
     assert (tmp_path / "a.csv").read_text(encoding="utf-8") == "a\nné\nx\n"
 
 
+def test_a_writer_does_not_go_on_in_a_file_that_was_cut(tmp_path: Path) -> None:
+    """Truncating to more bytes than there are filled the table with NULs."""
+    (tmp_path / "a.csv").write_text("a\n1\n")
+    with pytest.raises(OutputError, match=r"a\.csv is damaged: 4 bytes are left of 9"):
+        CsvWriter(tmp_path / "a.csv", ["a"], keep_bytes=9)
+    assert (tmp_path / "a.csv").read_text() == "a\n1\n"
+
+
+def test_columns_without_a_name_are_ignored(tmp_path: Path) -> None:
+    """Excel writes a,b,c,, when cells beside the table were used once: "the column '' is there twice"."""
+    (tmp_path / "a.csv").write_text("a, ,b,,\n1,x,2,,\n1,2\n", encoding="utf-8")
+    assert read_header(tmp_path / "a.csv") == ("a", "b")
+    (chunk,) = read_chunks(tmp_path / "a.csv", 10)
+    assert chunk.cells.to_dict("records") == [{"a": "1", "b": "2"}, {"a": "1", "b": ""}]
+    assert chunk.faults.tolist() == ["", "wrong number of cells: 2, the header has 5"]
+
+
 def test_tabs_may_separate(tmp_path: Path) -> None:
     (tmp_path / "a.tsv").write_text('a\tb, c\n1\t"x\ty"\n', encoding="utf-8")
     assert read_header(tmp_path / "a.tsv", delimiter="\t") == ("a", "b, c")
@@ -96,6 +113,7 @@ def test_the_header_may_carry_a_byte_order_mark_and_spaces(tmp_path: Path) -> No
     [
         (b"", "is empty"),
         (b"\n\n", "is empty"),
+        (b",,\n1,2,3\n", "is empty"),
         (b"a,b,a\n", "line 1: the column 'a' is there twice"),
         (b"a,b\n1,2\ncaf\xe9,3\n", "line 3: not UTF-8"),
         (b'a,b\n1,2\n"open,3\n4,5\n', "no CSV: unexpected end of data"),

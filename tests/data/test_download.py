@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import io
 import threading
@@ -348,11 +349,72 @@ def test_licences_without_a_column_of_them(tmp_path: Path) -> None:
         download_photos(tmp_path / "t.csv", licenses=frozenset({"by"}))
 
 
-def test_a_file_in_the_way_of_a_folder_ends_the_run(server: LocalServer, tmp_path: Path) -> None:
+def test_a_path_that_cannot_be_written_fails_alone(server: LocalServer, tmp_path: Path) -> None:
+    """A row c.jpg/e.jpg behind c.jpg ended every run with "file exists", so the rows behind it never came.
+
+    So did 2,500 folders one in another, as too long a name, and fewer, as making them is recursive.
+    """
     server.replies["/a.jpg"] = photo()
-    (tmp_path / "a").write_text("in the way")
+    (tmp_path / "f.jpg").mkdir()
+    bad = (
+        "c.jpg/e.jpg",
+        "c.jpg/e/f.jpg",
+        "f.jpg",
+        "d/" * 2_500 + "a.jpg",
+        "d/" * 1_500 + "a.jpg",
+        "d" * 256 + "/a.jpg",
+    )
+    paths = ("c.jpg", *bad, "d/" * 150 + "deep.jpg", "z.jpg")
+    rows = ({"path": each, "url": server.url("/a.jpg")} for each in paths)
+    done = download_photos(table(tmp_path, *rows), workers=1, manners=FAST)
+    assert counts(done) == {"fetched": 3, "failed": 6}
+    assert [(row["image_path"], row["reason"]) for row in report(done)] == [(p, "path cannot be written") for p in bad]
+
+
+def test_a_folder_of_photos_that_is_a_file_is_refused_before_anything_is_asked(
+    server: LocalServer, tmp_path: Path
+) -> None:
+    """A path that cannot be written fails alone, and here each would, after it was asked for."""
+    path = table(tmp_path, {"path": "a.jpg", "url": server.url("/a.jpg")})
+    with pytest.raises(OutputError, match=r"photos\.csv is no folder.*--images-dir"):
+        download_photos(path, images_dir=path, manners=FAST)
+    assert not server.asked
+
+
+def test_paths_that_lead_out_are_told_the_option_that_helps(server: LocalServer, tmp_path: Path) -> None:
+    """A manifest of YFCC100M with its photos on another disk ended with "leads out" and no word what to do."""
+    path = table(tmp_path, {"path": "/disk/photos/a.jpg", "url": server.url("/a.jpg")})
+    with pytest.raises(DownloadError, match=r"leads out of the folder of photos \(1\).*with --images-dir"):
+        download_photos(path, manners=FAST)
+
+
+def test_no_spreadsheet_runs_the_report(server: LocalServer, tmp_path: Path) -> None:
+    """A table's paths and addresses were copied into the report as they are, formulas too."""
+    server.replies["/a.jpg"] = photo()
+    good = {"path": "a.jpg", "url": server.url("/a.jpg")}
+    path = table(
+        tmp_path, good, {"path": "=1+1.jpg", "url": server.url("/gone.jpg")}, {"path": "b.jpg", "url": "=cmd|x"}
+    )
+    for _ in range(2):
+        rows = report(download_photos(path, manners=FAST))
+        assert [(row["image_path"], row["outcome"]) for row in rows] == [("'=1+1.jpg", "dead"), ("b.jpg", "failed")]
+        assert rows[1]["url"] == "'=cmd|x"
+    assert server.paths().count("/gone.jpg") == 1
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES])
+def test_a_full_disk_ends_the_run(
+    server: LocalServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    server.replies["/a.jpg"] = photo()
     path = table(tmp_path, *({"path": f"a/{n}.jpg", "url": server.url("/a.jpg")} for n in range(50)))
-    with pytest.raises(OutputError, match="Cannot make the folder"):
+
+    def cannot(self: Path, *_: object, **__: object) -> None:
+        raise OSError(number, "the disk says no")
+
+    with monkeypatch.context() as patch, pytest.raises(OutputError, match="the disk says no"):
+        mkdir = Path.mkdir
+        patch.setattr(Path, "mkdir", lambda self, *a, **k: (cannot if self.name == "a" else mkdir)(self, *a, **k))
         download_photos(path, manners=FAST)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("ThreadPool")]
 

@@ -137,3 +137,35 @@ def test_files_of_other_people_are_not_removed(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="Cannot write"), opened(tmp_path / "m.csv", overwrite=True) as journal:
         journal.finish()
     assert (folder / "diary.txt").read_text(encoding="utf-8") == "mine"
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        "",
+        "{",
+        "[]",
+        "{}",
+        "\xff",
+        '{"arguments": {}, "sizes": {}, "done": {}}',
+        '{"arguments": {}, "sizes": {}, "done": {"read": [1, 0], "used": 1, "reasons": {}, "splits": {}, '
+        '"finished": false}}',
+        '{"arguments": {}, "sizes": {}, "done": {"read": ["x"], "used": 1, "reasons": {}, "splits": {}, '
+        '"finished": true}}',
+    ],
+)
+def test_a_broken_state_says_so_and_is_not_read_when_begun_anew(tmp_path: Path, state: str) -> None:
+    """A state.json that was cut off gave a traceback, even with --overwrite, so only removing the folder helped."""
+    stop_after(tmp_path / "m.csv", range(1, 3))
+    path = tmp_path / "m.csv.unfinished" / "state.json"
+    path.write_text(state, encoding="latin-1")
+    with (
+        pytest.raises(OutputError, match=r"is damaged: its state\.json makes no sense.*Remove.*--overwrite"),
+        opened(tmp_path / "m.csv", resume=True),
+    ):
+        pass
+    assert path.exists()
+    with pytest.raises(OutputError, match="holds an unfinished manifest"), opened(tmp_path / "m.csv"):
+        pass
+    with opened(tmp_path / "m.csv", overwrite=True) as journal:
+        assert journal.done == Done((0, 0))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from geomind.cli.download import _LICENSES_HELP
 from geomind.data.licenses import FLICKR_LICENSES, LICENSE_NAMES, license_name, parse_licenses
 from geomind.errors import ConfigError
 
@@ -50,3 +51,8 @@ def test_lists_of_names() -> None:
 def test_a_name_that_is_none_is_an_error_that_lists_them(text: str, said: str) -> None:
     with pytest.raises(ConfigError, match=f"{said}.*Choose among cc0, pdm, by,"):
         parse_licenses(text)
+
+
+def test_the_help_names_every_licence() -> None:
+    """The command's help repeated the names by hand."""
+    assert f" {', '.join(LICENSE_NAMES)}, " in _LICENSES_HELP

@@ -265,9 +265,76 @@ def test_other_names_of_columns_are_for_tables(tmp_path: Path) -> None:
     prepare([table], tmp_path / "m.csv", regions=default_regions(), options=options, check_files=False)
     assert read_manifest(tmp_path / "m.csv")["city"].tolist() == ["Paris"]
     save_photo(tmp_path / "photos" / "a.jpg", PARIS)
-    with pytest.raises(ManifestError, match="no source is a plain table"):
+    with pytest.raises(
+        ManifestError, match=r"--columns does nothing here: it is for sources of the format table, .* photos"
+    ):
         prepare([tmp_path / "photos"], tmp_path / "n.csv", regions=default_regions(), options=options)
     assert not (tmp_path / "n.csv.unfinished").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (ReadOptions(licenses=frozenset({"by"})), "--licenses does nothing here: it is for .* yfcc100m"),
+        (ReadOptions(min_accuracy=12), "--min-accuracy does nothing here"),
+        (ReadOptions(images_dir=Path("x")), "--images-dir does nothing here"),
+    ],
+)
+def test_an_option_that_no_source_takes_is_refused(tmp_path: Path, options: ReadOptions, said: str) -> None:
+    """`prepare flickr.csv --licenses by` kept photos of every licence without a word; so it was with other options."""
+    table = write_table(tmp_path / "flickr.csv", [("a.jpg", *PARIS, "by-nc")], "image_path,lat,lon,license")
+    save_photo(tmp_path / "photos" / "a.jpg", PARIS)
+    source = tmp_path / "photos" if options.images_dir else table
+    arguments = {"regions": default_regions(), "options": options, "check_files": False}
+    with pytest.raises(ManifestError, match=said):
+        prepare([source], tmp_path / "m.csv", **arguments)  # type: ignore[arg-type]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["flickr.csv", "photos"]
+
+
+def test_street_level_sequences_have_their_own_folders(tmp_path: Path) -> None:
+    """`--images-dir` was ignored for them, and is still no fault where another source takes it."""
+    half = tmp_path / "msls" / "query"
+    half.mkdir(parents=True)
+    write_table(half / "raw.csv", [("k", *PARIS)], "key,lat,lon")
+    write_table(half / "seq_info.csv", [("k", "s")], "key,sequence_key")
+    table = write_table(tmp_path / "t.csv", [("a.jpg", *PARIS)])
+    arguments = {"regions": default_regions(), "options": ReadOptions(images_dir=tmp_path / "x"), "check_files": False}
+    with pytest.raises(ManifestError, match="--images-dir does nothing here"):
+        prepare([tmp_path / "msls"], tmp_path / "m.csv", **arguments)  # type: ignore[arg-type]
+    prepare([tmp_path / "msls", table], tmp_path / "m.csv", **arguments)  # type: ignore[arg-type]
+    assert read_manifest(tmp_path / "m.csv")["image_path"].tolist() == ["msls/query/images/k.jpg", "x/a.jpg"]
+
+
+def test_a_folder_of_images_is_the_same_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--images-dir photos` went into the fingerprint as written: another folder's `photos` passed for the same."""
+    whole = ReadOptions(images_dir=tmp_path / "one" / "photos").fingerprint
+    for name, is_same in (("one", True), ("two", False)):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        assert (ReadOptions(images_dir=Path("photos")).fingerprint == whole) is is_same
+
+
+def test_a_source_without_a_row_says_so(tmp_path: Path) -> None:
+    """A table with a header alone gave "None of the 0 photos can be used: ."."""
+    table = write_table(tmp_path / "t.csv", [])
+    with pytest.raises(ManifestError, match=r"There is no row in .*t\.csv\. No manifest was written"):
+        prepare([table], tmp_path / "m.csv", regions=default_regions())
+    assert not (tmp_path / "m.csv").exists()
+
+
+def test_a_source_of_which_no_row_is_wanted_says_why(tmp_path: Path) -> None:
+    """A dump of which a filter left nothing gave the same empty reason."""
+    cells = [""] * 25
+    cells[2], cells[12:15], cells[18], cells[24] = "0" * 32, ["2.3488", "48.8534", "16"], "by-nc", "0"
+    (tmp_path / "yfcc100m_dataset").write_text("\t".join(cells) + "\n", encoding="utf-8")
+    with pytest.raises(ManifestError, match=r"No row of .*yfcc100m_dataset is wanted: another licence \(1\)"):
+        prepare(
+            [tmp_path / "yfcc100m_dataset"],
+            tmp_path / "m.csv",
+            regions=default_regions(),
+            options=ReadOptions(licenses=frozenset({"by"})),
+            check_files=False,
+        )
 
 
 def test_a_sidecar_gives_a_photo_its_place(tmp_path: Path) -> None:

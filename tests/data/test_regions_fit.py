@@ -152,8 +152,9 @@ def test_a_country_in_no_region_is_named() -> None:
 def test_real_photos_cost_what_the_design_says(shared: Path) -> None:
     """0.05 of normalised error on both axes at the median latitude, km, on 100,000 real photo places.
 
-    The design's table counts one photo at Pituffik as Canada and two at the Iranian border not as Turkey; by the
-    polygons of countries it is Greenland and Turkey, and so the untrimmed boxes of two regions differ.
+    The untrimmed boxes of two regions differ from the design's table, which seems to count one photo at Pituffik as
+    Canada and two at the Iranian border not as Turkey, as naming a country by the nearest town would (a guess); by the
+    polygons of countries it is Greenland and Turkey.
     """
     places = read_places(shared / "coordinates" / "photo_coordinates_100k.csv")
     table = default_regions()

@@ -136,6 +136,18 @@ def test_a_file_that_is_no_tree(tree: CellTree, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "about", ["{", "[]", "7", b"\xff", '{"kind": "cells"}', '{"kind": "cells", "format_version": "1"}']
+)
+def test_a_file_that_says_nonsense_of_itself_is_no_tree(tree: CellTree, tmp_path: Path, about: str | bytes) -> None:
+    """Metadata of another program's, no JSON or of another shape, gave a traceback."""
+    tree.write(tmp_path / "cells.parquet")
+    table = pq.read_table(tmp_path / "cells.parquet")
+    pq.write_table(table.replace_schema_metadata({"geomind": about}), tmp_path / "cells.parquet")
+    with pytest.raises(ConfigError, match="is no tree of cells"):
+        CellTree.read(tmp_path / "cells.parquet")
+
+
+@pytest.mark.parametrize(
     ("change", "said"),
     [
         ({"parents": np.array([0, 0])}, "at least one child"),

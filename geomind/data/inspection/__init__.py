@@ -1,7 +1,7 @@
 """Is a manifest fit to train on, and what is wrong with it? It reads and measures; it changes and prints nothing.
 
-Each subject has its file: ``file_checks``, ``duplicates``, ``coordinates``, ``balance``, ``leakage``. What is looked
-for, and when it is a problem, is the one table in ``findings``.
+Each subject has its file: ``file_checks``, ``duplicates``, ``coordinates``, ``region_ids``, ``balance``, ``leakage``.
+What is looked for, and when it is a problem, is the one table in ``findings``.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ from geomind.data.inspection.balance import (
     measure_balance,
     measure_spread,
 )
-from geomind.data.inspection.coordinates import Places, check_coordinates, check_regions
+from geomind.data.inspection.coordinates import Places, check_coordinates
 from geomind.data.inspection.duplicates import check_duplicates, pictures_at_one_place, same_files, similar_pictures
 from geomind.data.inspection.file_checks import FileChecks, check_files
 from geomind.data.inspection.findings import CHECKS, EXAMPLES, Finding, judge
-from geomind.data.inspection.leakage import NEAR_KM, HeldOut, check_split, measure_held_out
+from geomind.data.inspection.leakage import NEAR_KM, TEST_SET, HeldOut, check_split, measure_held_out
+from geomind.data.inspection.region_ids import check_regions
 from geomind.data.manifest import read_manifest
 from geomind.files import atomic_path, refuse_existing
 from geomind.geography.regions import NO_REGION, RegionTable
@@ -49,6 +50,8 @@ class Inspection:
     rows: pd.DataFrame
     """The manifest."""
     table: RegionTable
+    regions_file: Path | None
+    """Where the table was read; None for GeoMind's."""
     region_ids: NDArray[np.int64]
     """(n,) the region each photo is counted in, ``NO_REGION`` where the table has none for it."""
     balance: Balance
@@ -62,8 +65,13 @@ class Inspection:
 
     @property
     def fit(self) -> bool:
-        """Whether nothing stands against training on it."""
+        """Whether nothing stands against using it for its ``purpose``."""
         return not self.problems
+
+    @property
+    def purpose(self) -> str:
+        """What it is for: to "train on", or to "test on" where every photo has the split test."""
+        return "test on" if set(self.rows["split"]) == TEST_SET else "train on"
 
     @property
     def problems(self) -> tuple[Finding, ...]:
@@ -118,6 +126,7 @@ def inspect_manifest(
     manifest: Path | str,
     *,
     regions: RegionTable,
+    regions_file: Path | None = None,
     open_files: bool = True,
     min_photos: int = MIN_PHOTOS,
     progress: Progress = SILENT,
@@ -127,6 +136,7 @@ def inspect_manifest(
     Args:
         manifest: The manifest, CSV or Parquet.
         regions: The table of its region ids.
+        regions_file: Where that was read, for the advice; None for GeoMind's.
         open_files: Open every photo; without, what needs its bytes or pixels is skipped.
         min_photos: Regions with fewer photos are named.
         progress: Shows the photos opened.
@@ -165,6 +175,7 @@ def inspect_manifest(
         manifest=manifest,
         rows=rows,
         table=regions,
+        regions_file=regions_file,
         region_ids=region_ids,
         balance=balance,
         spread=spread,

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from geomind.data.inspection.findings import EXAMPLES, Finding, counted, judge, percent
 from geomind.geography import places
 from geomind.geography.boxes import Box
-from geomind.geography.regions import NO_REGION, RegionTable
 from geomind.geography.sphere import Points, destination, from_unit_vectors, haversine_km, unit_vectors
 
 BORDER_KM = 10.0
@@ -80,34 +79,6 @@ def check_coordinates(rows: pd.DataFrame, there: Places) -> list[Finding]:
         *_check_sea(rows, there, ~zero & ~contradicts),
         *_check_repeated(rows, there, ~zero),
         _check_decimals(there.points, ~zero),
-    ]
-
-
-def check_regions(there: Places, region_ids: NDArray[np.int64], table: RegionTable) -> list[Finding]:
-    """Report rows whose region training refuses, and rows whose region is not that of their place.
-
-    Args:
-        there: Where the rows are.
-        region_ids: (n,) as the manifest gives them, ``NO_REGION`` where it gives none.
-        table: What the ids mean.
-    """
-    outside = (region_ids < 0) | (region_ids >= len(table))
-    expected = table.region_ids(there.country, there.points)
-    # At a border the given country's region is as good.
-    by_given = table.region_ids(there.given, there.points)
-    right = (region_ids == expected) | (there.near_given & (there.given != "") & (region_ids == by_given))
-    wrong = np.flatnonzero(~outside & ~right & there.near_given)  # else it is the country that is wrong
-    notes = []
-    for row in wrong[:EXAMPLES]:
-        name = "in no region" if expected[row] == NO_REGION else f"in {table[int(expected[row])].name}"
-        notes.append(f"region {table[int(region_ids[row])].name}, position {name}")
-    missing = [
-        "no region" if region_ids[row] == NO_REGION else f"region {region_ids[row]}"
-        for row in np.flatnonzero(outside)[:EXAMPLES]
-    ]
-    return [
-        judge("no_region", np.flatnonzero(outside), of=len(there), notes=missing),
-        judge("wrong_region", wrong, of=len(there), notes=notes),
     ]
 
 

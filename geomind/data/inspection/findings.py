@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -26,10 +27,10 @@ class Check:
     warning."""
 
     mend: str
-    """What to do about it; ``{manifest}`` stands for its path."""
+    """What to do about it; ``Finding.mend`` fills in the commands."""
 
 
-_AGAIN = "geomind prepare {manifest} --output prepared.csv"
+_AGAIN = "geomind prepare {manifest} --output prepared.csv{regions}"
 _SPLIT = "geomind split {manifest} --overwrite"
 
 CHECKS = {
@@ -65,8 +66,8 @@ CHECKS = {
         "Position known to 11 km at best", None, "At most one decimal. Remove them if streets or cities matter."
     ),
     # ── regions ──
-    "no_region": Check("Region missing or not in the table", 0, f"Training refuses them. Fill it in: {_AGAIN}"),
-    "wrong_region": Check("Region is not where the position is", 0.01, f"Fill it in again: {_AGAIN}"),
+    "no_region": Check("Region missing or not in the table", 0, "Training refuses them. {fill_in}"),
+    "wrong_region": Check("Region is not where the position is", 0.01, "{fill_in}"),
     "one_region": Check("All photos in one region", 0, "A Director needs photos of at least two regions to decide."),
     "empty_regions": Check("Regions without photos", None, "The Director will never answer them. Find photos there."),
     "small_regions": Check("Regions with few photos", None, "Find more photos there; their Experts learn little."),
@@ -75,8 +76,15 @@ CHECKS = {
     ),
     "narrow_spread": Check("Most photos from few places", None, "Find photos elsewhere; a test on these flatters."),
     # ── splits ──
-    "unsplit_photos": Check("Photos without a split", None, f"Split by place: {_SPLIT}"),
-    "missing_split": Check("No training or validation photos", 0, f"Training refuses that. Split by place: {_SPLIT}"),
+    "unsplit_photos": Check(
+        "Photos without a split", None, "They are never used. `geomind split --gap-km` leaves photos so on purpose."
+    ),
+    "missing_split": Check(
+        "No training or validation photos",
+        0,
+        "Training refuses that. Name some photos so in the column `split`, or split a copy: "
+        "geomind split {manifest} --output split.csv",
+    ),
     "leaking_groups": Check("Groups in two splits", 0, f"Split by place and group: {_SPLIT}"),
     "leaking_places": Check("Places in two splits", 0, f"Split by place: {_SPLIT}"),
     "leaking_files": Check("The same file in two splits", 0, "Keep one row of each file, or give them one `group`."),
@@ -102,6 +110,24 @@ class Finding:
     """The rows of the manifest that it is about; none where it is about regions."""
     notes: tuple[str, ...] = ()
     """What is to be said of the first rows, in their order; perhaps of fewer than there are."""
+    advice: str = ""
+    """What to do about it, where it is not what ``CHECKS`` says."""
+
+    def mend(self, manifest: str, regions: str | None) -> str:
+        """Say what to do about it.
+
+        Args:
+            manifest: Its path.
+            regions: The file of its table of regions; None for GeoMind's.
+        """
+        if regions is None:
+            fill_in = f"Name its table of regions by --regions; if it is GeoMind's, fill the regions in: {_AGAIN}"
+        else:
+            fill_in = "Fill it in: geomind regions assign {manifest}{regions} --overwrite"
+        named = "" if regions is None else f" --regions {shlex.quote(regions)}"
+        words = {"manifest": shlex.quote(manifest), "regions": named}
+        template = self.advice or CHECKS[self.check].mend
+        return template.format(**words, fill_in=fill_in.format(**words))
 
     @property
     def title(self) -> str:
@@ -140,10 +166,20 @@ def judge(
     return Finding(check, verdict, len(rows), detail if len(rows) else "", rows, tuple(notes))
 
 
-def judge_whole(check: str, count: int, detail: str) -> Finding:
-    """Say how a check of the manifest as a whole went: what it counts is no photos."""
-    verdict: Verdict = _weigh(check, 1.0) if count else "passed"
-    return Finding(check, verdict, count, detail if count else "", np.zeros(0, dtype=np.int64))
+def judge_whole(check: str, count: int, detail: str, *, advice: str = "", harmless: bool = False) -> Finding:
+    """Say how a check of the manifest as a whole went: what it counts is no photos.
+
+    Args:
+        check: A key of ``CHECKS``.
+        count: How many were found.
+        detail: What was found.
+        advice: What to do about it, where it is not what ``CHECKS`` says.
+        harmless: It is at most a warning here.
+    """
+    verdict: Verdict = "passed"
+    if count:
+        verdict = "warning" if harmless else _weigh(check, 1.0)
+    return Finding(check, verdict, count, detail if count else "", np.zeros(0, dtype=np.int64), advice=advice)
 
 
 def percent(share: float) -> str:

@@ -23,6 +23,9 @@ is in two splits. Finer than 5, 10 km a side, is no place but a street."""
 NEAR_KM = (1.0, 25.0)
 """A held-out photo this near to a training photo is of the same street, of the same city."""
 
+TEST_SET = frozenset({"test"})
+"""The splits of a manifest that is for testing alone."""
+
 LEAKS = ("leaking_groups", "leaking_places", "leaking_files", "leaking_near_duplicates")
 """The checks of what a split does not keep apart; skipped where there are no two splits."""
 
@@ -81,13 +84,22 @@ def check_split(
         held_out: Distances to the training photos.
     """
     present = set(splits.tolist()) - {""}
+    test_set = set(splits.tolist()) == TEST_SET
     nowhere = "No photo has a split; training would hold out a tenth of the places itself."
     missing = [name for name in ("train", "validation") if present and name not in present]
     whole = [
         judge("unsplit_photos", np.flatnonzero(splits == ""), of=len(splits))
         if present
-        else judge_whole("unsplit_photos", len(splits), nowhere),
-        judge_whole("missing_split", len(missing), f"No photo has the split {' or '.join(missing)}."),
+        else judge_whole("unsplit_photos", len(splits), nowhere, advice="Split by place: geomind split {manifest}"),
+        judge_whole(
+            "missing_split",
+            len(missing),
+            "Every photo has the split test: it is a test set."
+            if test_set
+            else f"No photo has the split {' or '.join(missing)}.",
+            advice="Leave it so to test on it; training needs another manifest." if test_set else "",
+            harmless=test_set,
+        ),
     ]
     if len(present) < 2:
         return [*whole, *(judge(check, [], of=len(splits), skipped=True) for check in LEAKS)]

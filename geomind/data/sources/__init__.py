@@ -6,7 +6,8 @@ number, a photo without GPS. What is checked of every photo is checked in ``geom
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -101,7 +102,41 @@ class ReadOptions:
     def fingerprint(self) -> str:
         """All of it as a text."""
         licenses = None if self.licenses is None else sorted(self.licenses)
-        return f"{sorted(self.columns.items())}, {self.images_dir}, {self.min_accuracy}, {licenses}"
+        # Absolute: "photos" is another folder when the command is given again from elsewhere.
+        images_dir = None if self.images_dir is None else os.path.abspath(self.images_dir)  # noqa: PTH100
+        return f"{sorted(self.columns.items())}, {images_dir}, {self.min_accuracy}, {licenses}"
+
+
+_TAKEN_BY: Mapping[str, tuple[Format, ...]] = {
+    "columns": (Format.TABLE,),
+    "images_dir": (Format.TABLE, Format.YFCC100M, Format.OSV5M, Format.IM2GPS, Format.MAPILLARY),
+    "min_accuracy": (Format.YFCC100M,),
+    "licenses": (Format.YFCC100M,),
+}
+"""Field of ``ReadOptions`` -> the kinds of sources that go by it."""
+
+
+def refuse_idle_options(paths: Sequence[Path], kinds: Sequence[Format], options: ReadOptions) -> None:
+    """Refuse what is said about sources that none of them goes by: a filter that filters nothing misleads.
+
+    Raises:
+        ManifestError: no source takes one of the options.
+    """
+    from geomind.data.sources import mapillary
+
+    for name, takers in _TAKEN_BY.items():
+        if getattr(options, name) in (None, {}):
+            continue
+        taken = (
+            kind in takers
+            and not (name == "images_dir" and kind is Format.MAPILLARY and mapillary.has_own_folders(path))
+            for path, kind in zip(paths, kinds, strict=True)
+        )
+        if not any(taken):
+            raise ManifestError(
+                f"--{name.replace('_', '-')} does nothing here: it is for sources of the format {' or '.join(takers)}, "
+                f"and these are read as {', '.join(dict.fromkeys(kinds))}. Leave it out, or say --format."
+            )
 
 
 def open_source(path: Path, kind: Format = Format.AUTO, options: ReadOptions | None = None) -> Source:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -43,10 +44,14 @@ class ExifFolder:
 
     @property
     def fingerprint(self) -> str:
-        """What the rows depend on: which photos there are."""
+        """What the rows depend on: which photos there are, their sizes and times of writing; not their sidecars."""
         digest = hashlib.sha256()
         for photo in self.photos:
             digest.update(os.fsencode(photo) + b"\0")
+            with contextlib.suppress(OSError):  # gone, or a link to nothing: reading it will say so
+                status = photo.stat()
+                digest.update(f"{status.st_size} {status.st_mtime_ns}".encode())
+            digest.update(b"\0")
         return digest.hexdigest()
 
     def chunks(self, rows: int, skip: int = 0) -> Iterator[Records]:

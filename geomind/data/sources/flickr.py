@@ -22,12 +22,14 @@ import pandas as pd
 
 from geomind.data.csv_table import CsvWriter, read_chunks
 from geomind.data.http import Answer, Client, Manners, TryAgainError
+from geomind.data.journal import lock
 from geomind.data.licenses import FLICKR_LICENSES, license_name
 from geomind.data.sources.yfcc100m import CITY_ACCURACY, group_names
 from geomind.errors import ConfigError, DownloadError, OutputError
 from geomind.files import atomic_path, refuse_existing
 from geomind.photos import IMAGE_SUFFIXES, position_fault
 from geomind.progress import SILENT, Progress
+from geomind.spreadsheets import guard
 
 KEY_VARIABLE = "FLICKR_API_KEY"
 
@@ -54,6 +56,8 @@ _INVALID_KEY = 100
 _PASSING_ERRORS = (10, 105, 106, 201)
 """Search, service or write "not currently available". 201 is not documented, and met by the Flickr Foundation's
 client; the words are looked for as well."""
+
+_SHOWN_OF_A_MESSAGE = 200
 
 _MAX_ANSWER_BYTES = 16 * 2**20
 
@@ -159,6 +163,10 @@ class _State:
     kept_bytes: int = 0
     photos: int = 0
     left_out: dict[str, int] = field(default_factory=dict)
+    left_out_ids: list[str] = field(default_factory=list)
+    """Photos left out of a part that is read and divided all the same: they are met again, and not to be counted
+    again. At most one such part is read, so they are few."""
+
     hidden: int = 0
     shown_did_not_do: bool = False
     """The photos shown of a part that has more were too few for the count, so parts are divided from now on."""
@@ -213,8 +221,7 @@ def search_flickr(
         ):
             advance(search.state.photos)
             while search.state.parts and (count is None or search.state.photos < count):
-                arguments = query.arguments() | search.arguments() | {"api_key": api_key.strip()}
-                page = _ask(client, endpoint, arguments, search)
+                page = _ask(client, endpoint, query.arguments() | search.arguments(), api_key.strip(), search)
                 advance(search.take(page, count), note=f"{len(search.state.parts):,} parts left")
             return search.finish()
     except OSError as error:
@@ -222,38 +229,70 @@ def search_flickr(
         raise OutputError(f"Cannot write {output}: {reason}. Choose another output or free the disk.") from error
 
 
-def _ask(client: Client, endpoint: str, arguments: Mapping[str, str], search: _Search) -> Mapping[str, Any]:
+@dataclass(frozen=True)
+class _Page:
+    """One page of an answer."""
+
+    photos: Sequence[Any]
+    """As they came: a photo may be no mapping, which ``_row`` sees to."""
+
+    total: int
+    pages: int
+    per_page: int
+
+
+class _RefusedError(DownloadError):
+    """The API understood the question and does not answer it."""
+
+
+def _ask(client: Client, endpoint: str, arguments: Mapping[str, str], api_key: str, search: _Search) -> _Page:
     """Get one page of photos.
 
     Raises:
         DownloadError: the API gives no answer, or a refusal.
     """
     try:
-        answer = client.fetch(endpoint, _read_answer, form=arguments)
+        return client.fetch(
+            endpoint, lambda answer: _read_page(answer, api_key), form={**arguments, "api_key": api_key}
+        )
+    except _RefusedError:
+        raise
     except DownloadError as error:
         kept = f"{photos:,} photos are kept in {search.partial}; the" if (photos := search.state.photos) else "The"
         raise DownloadError(f"Flickr cannot be asked: {error}. {kept} same command goes on later.") from error
-    if answer.get("stat") == "ok" and isinstance(answer.get("photos"), dict):
-        return dict(answer["photos"])
-    code, message = answer.get("code"), answer.get("message")
+
+
+def _read_page(answer: Answer, api_key: str) -> _Page:
+    """Read what the API says; where it says that it is out of order, or nothing that makes sense, try again.
+
+    Raises:
+        DownloadError: it refuses. No message holds the key, though the API may repeat it.
+    """
+    try:
+        said = json.loads(answer.read(_MAX_ANSWER_BYTES))
+        code, message = int(said.get("code") or 0), str(said.get("message", ""))
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
+        raise TryAgainError("no JSON") from None  # the cause holds the whole answer
+    message = " ".join(message.replace(api_key, "(the key)").split())[:_SHOWN_OF_A_MESSAGE]
+    if code in _PASSING_ERRORS or "not currently available" in message:
+        raise TryAgainError(f"{message} (error {code})")
     if code == _INVALID_KEY:
-        raise DownloadError(
+        raise _RefusedError(
             f"Flickr does not accept the key in {KEY_VARIABLE}: {message}. "
             "Copy it again from https://www.flickr.com/services/apps/."
         )
-    raise DownloadError(f"Flickr refuses the search: {message} (error {code}). Change the search.")
-
-
-def _read_answer(answer: Answer) -> dict[str, Any]:
-    """Read what the API says; where it says that it is out of order, try again."""
+    if said.get("stat") != "ok":
+        raise _RefusedError(f"Flickr refuses the search: {message} (error {code}). Change the search.")
     try:
-        said = json.loads(answer.read(_MAX_ANSWER_BYTES))
-        code, message = int(said.get("code", 0)), str(said.get("message", ""))
-    except (ValueError, TypeError, AttributeError) as error:
-        raise TryAgainError("no JSON") from error
-    if code in _PASSING_ERRORS or "not currently available" in message:
-        raise TryAgainError(f"{message} (error {code})")
-    return dict(said)
+        page = said["photos"]
+        photos = page.get("photo") or []
+        total, pages = int(page.get("total") or 0), int(page.get("pages") or 1)
+        per_page = int(page.get("perpage") or PHOTOS_PER_PAGE)
+    except (KeyError, ValueError, TypeError, AttributeError, OverflowError):
+        raise TryAgainError("no page of photos") from None
+    if not isinstance(photos, list) or per_page < 1:
+        raise TryAgainError("no page of photos")
+    return _Page(photos, total, pages, per_page)
 
 
 class _Search:
@@ -268,16 +307,24 @@ class _Search:
         self._min_accuracy = query.min_accuracy
         self._state_path = output.with_name(f"{output.name}.search.json")
         self._seen: set[str] = set()
-        self.state = self._begin(query, overwrite=overwrite)
-        keep_bytes = self.state.kept_bytes if self.resumed else None
-        self._table = CsvWriter(self.partial, TABLE_COLUMNS, keep_bytes=keep_bytes)
-        if self.resumed:  # after the cut: what is cut off was not seen
-            for chunk in read_chunks(self.partial, 10_000):
-                self._seen.update(Path(path).stem for path in chunk.cells["image_path"])
+        self._unlock = contextlib.ExitStack()
+        with contextlib.ExitStack() as undo:
+            is_there = self.partial.exists()
+            held = undo.enter_context(self.partial.open("ab"))
+            lock(held, self.partial)
+            self.state = self._begin(query, is_there=is_there, overwrite=overwrite)
+            keep_bytes = self.state.kept_bytes if self.resumed else None
+            self._table = CsvWriter(self.partial, TABLE_COLUMNS, keep_bytes=keep_bytes)
+            undo.callback(self._table.close)
+            if self.resumed:  # after the cut: what is cut off was not seen
+                self._seen.update(self.state.left_out_ids)
+                for chunk in read_chunks(self.partial, 10_000):
+                    self._seen.update(Path(path).stem for path in chunk.cells["image_path"])
+            self._unlock = undo.pop_all()
 
-    def _begin(self, query: FlickrQuery, *, overwrite: bool) -> _State:
+    def _begin(self, query: FlickrQuery, *, is_there: bool, overwrite: bool) -> _State:
         """Take up the search that was stopped, or begin one."""
-        if self.partial.exists() and self._state_path.exists():
+        if is_there and self._state_path.exists():
             try:
                 state = _State(**json.loads(self._state_path.read_text(encoding="utf-8")))
             except (OSError, ValueError, TypeError) as error:
@@ -300,26 +347,24 @@ class _Search:
         uploaded = {"min_upload_date": str(first), "max_upload_date": str(last), "page": str(self.state.page)}
         return uploaded | ({"bbox": self._boxes[box]} if self._boxes[box] else {})
 
-    def take(self, page: Mapping[str, Any], count: int | None) -> int:
+    def take(self, page: _Page, count: int | None) -> int:
         """Write a page's photos, plan what to ask next, and tell how many photos are new."""
         state = self.state
         box, first, last = state.parts[-1]
-        total, found = int(page.get("total") or 0), page.get("photo") or []
-        too_many = total > SHOWN_OF_A_QUERY and first < last
+        too_many = page.total > SHOWN_OF_A_QUERY and first < last
         lacking = None if count is None else count - state.photos
         # A part is divided before it is read, unless the photos that it shows may be all that are wanted.
         is_large = lacking is None or lacking > SHOWN_OF_A_QUERY or state.shown_did_not_do
         divide = too_many and state.page == 1 and is_large
-        new = 0 if divide else self._write(found, lacking)
-        per_page = int(page.get("perpage") or PHOTOS_PER_PAGE)
-        at_end = not found or state.page >= min(int(page.get("pages") or 1), SHOWN_OF_A_QUERY // per_page)
+        new = 0 if divide else self._write(page.photos, lacking, are_met_again=too_many)
+        at_end = not page.photos or state.page >= min(page.pages, SHOWN_OF_A_QUERY // page.per_page)
         if divide or (at_end and too_many):
             middle = (first + last) // 2
             state.parts[-1:] = [(box, first, middle), (box, middle + 1, last)]
             state.page = 1
             state.shown_did_not_do |= at_end
         elif at_end:
-            state.hidden += max(0, total - SHOWN_OF_A_QUERY)
+            state.hidden += max(0, page.total - SHOWN_OF_A_QUERY)
             state.parts.pop()
             state.page = 1
         else:
@@ -327,17 +372,19 @@ class _Search:
         self._save()
         return new
 
-    def _write(self, found: Sequence[Mapping[str, Any]], lacking: int | None) -> int:
+    def _write(self, found: Sequence[Any], lacking: int | None, *, are_met_again: bool) -> int:
         """Append the photos of a page that are wanted."""
         rows: list[dict[str, Any]] = []
         for photo in found:
             if lacking is not None and len(rows) >= lacking:
                 break
             row = _row(photo)
-            if row["photo_id"] in self._seen:
+            if row["photo_id"] and row["photo_id"] in self._seen:
                 continue
             if reason := self._unwanted(row):
                 self.state.left_out[reason] = self.state.left_out.get(reason, 0) + 1
+                if are_met_again:
+                    self.state.left_out_ids.append(row["photo_id"])
             else:
                 rows.append(row)
             self._seen.add(row["photo_id"])
@@ -384,22 +431,29 @@ class _Search:
 
     def close(self) -> None:
         """Close the table; what is in it stays, for a search that was stopped."""
-        self._table.close()
-        if not self.state.photos:
-            self.partial.unlink()
-            self._state_path.unlink(missing_ok=True)
+        with self._unlock:
+            if not self.state.photos:
+                self.partial.unlink()
+                self._state_path.unlink(missing_ok=True)
 
 
-def _row(photo: Mapping[str, Any]) -> dict[str, Any]:
-    """Read one photo of an answer. Numbers come as numbers or as text, and any field may be missing."""
-    cells = {name: " ".join(str(value).split()) for name, value in photo.items() if value is not None}
+def _row(photo: Any) -> dict[str, Any]:
+    """Read one photo of an answer. Numbers come as numbers or as text, and any field may be missing.
+
+    What has no address, or none that is one, has an empty ``url``. No spreadsheet runs what anybody wrote.
+    """
+    fields = photo if isinstance(photo, dict) else {}
+    cells = {name: guard(" ".join(str(value).split())) for name, value in fields.items() if value is not None}
     photo_id, owner_id = cells.get("id", ""), cells.get("owner", "")
     url = cells.get("url_m", "")
     if not url and cells.get("server") and cells.get("secret"):  # www.flickr.com/services/api/misc.urls.html
         url = f"https://live.staticflickr.com/{cells['server']}/{photo_id}_{cells['secret']}.jpg"
-    suffix = Path(urlsplit(url).path).suffix.lower()
+    try:
+        suffix = Path(urlsplit(url).path).suffix.lower()
+    except ValueError:
+        url = suffix = ""
     license_id = cells.get("license", "")
-    name, page = FLICKR_LICENSES.get(int(license_id) if license_id.isdecimal() else -1, (license_id, ""))
+    name, page = FLICKR_LICENSES.get(int(license_id[:4]) if license_id.isdecimal() else -1, (license_id, ""))
     accuracy = cells.get("accuracy", "")
     return {
         "photo_id": photo_id,
@@ -413,7 +467,7 @@ def _row(photo: Mapping[str, Any]) -> dict[str, Any]:
         "owner": cells.get("ownername", ""),
         "page_url": f"https://www.flickr.com/photos/{owner_id}/{photo_id}/",
         "taken": cells.get("datetaken", ""),
-        "accuracy": int(accuracy) if accuracy.isdecimal() else 0,
+        "accuracy": int(accuracy[:4]) if accuracy.isdecimal() else 0,
     }
 
 

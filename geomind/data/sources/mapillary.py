@@ -47,13 +47,18 @@ def is_such(path: Path) -> bool:
     return (path / DESCRIPTION).is_file() or bool(_street_level_tables(path))
 
 
+def has_own_folders(path: Path) -> bool:
+    """Say whether photos are where the tables of Mapillary Street-Level Sequences have them, whatever a person says."""
+    return path.is_dir() and not (path / DESCRIPTION).is_file()
+
+
 def open_mapillary(path: Path, images_dir: Path | None = None) -> Source:
     """Open street photos.
 
     Args:
         path: The folder of Mapillary Street-Level Sequences or a part of it, a folder with a description, or a JSON or
             CSV file.
-        images_dir: Where the photos of a file are, if neither beside it nor in ``images`` beside it.
+        images_dir: Where the photos of a file or a description are, if neither beside it nor in ``images`` beside it.
 
     Raises:
         ManifestError: it is none of these, or a table lacks a column.

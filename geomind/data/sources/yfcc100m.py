@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 from geomind.data.licenses import license_name
 from geomind.data.sources import Records, file_fingerprint
 from geomind.errors import ManifestError
+from geomind.spreadsheets import guard
 
 _COLUMNS = (
     "line", "id", "hash", "owner_id", "owner", "taken", "uploaded", "camera", "title", "description", "tags",
@@ -276,9 +277,9 @@ def _text(column: pa.ChunkedArray) -> pa.Array:
 
 
 def _decoded(column: pa.Array) -> pa.Array:
-    """Undo the URL encoding of a column in which cells repeat."""
+    """Undo the URL encoding of a column in which cells repeat; no spreadsheet runs what anybody wrote there."""
     cells = column.dictionary_encode()
-    decoded = [" ".join(unquote_plus(text).split()) for text in cells.dictionary.to_pylist()]
+    decoded = [guard(" ".join(unquote_plus(text).split())) for text in cells.dictionary.to_pylist()]
     return pa.array(decoded, pa.string()).take(cells.indices)
 
 

@@ -2,15 +2,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from inspected import LYON, NAIROBI, PARIS, TOKYO, at, found, frame, inspected
+from inspected import PARIS, TOKYO, at, found, frame, inspected
 
-from geomind.data.inspection.coordinates import Places, check_coordinates, check_regions
+from geomind.data.inspection.coordinates import Places, check_coordinates
 from geomind.geography import places
-from geomind.geography.regions import NO_REGION, default_regions
 
 CITIES = places.cities()
 
@@ -110,12 +108,3 @@ def test_positions_of_few_decimals() -> None:
     assert findings(at((48.9, 2.4)), at((52.0, 13.0)), at((48.86, 2.35)), at((48.9, 2.35))) == {
         "coarse_coordinates": [0, 1]
     }
-
-
-def test_regions_that_training_refuses_or_that_are_elsewhere() -> None:
-    manifest = frame(at(PARIS), at(PARIS), at(TOKYO), at(NAIROBI, country="KE"), at(LYON, country="KE"))
-    found = check_regions(Places.look_up(manifest), np.array([NO_REGION, 13, 6, 2, 9]), default_regions())
-    assert [each.rows.tolist() for each in found] == [[0, 1], [3]]  # the last has a wrong country instead
-    assert "Western & Northern Europe" in found[1].notes[0]
-    assert "Africa" in found[1].notes[0]
-    assert found[0].notes == ("no region", "region 13")

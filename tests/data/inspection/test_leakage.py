@@ -88,3 +88,25 @@ def test_missing_and_partial_splits(tmp_path: Path) -> None:
     assert found(part, "unsplit_photos").rows.tolist() == [0]
     assert found(part, "missing_split").verdict == "problem"
     assert found(part, "missing_split").detail == "No photo has the split validation."
+
+
+def test_advice_replaces_no_split_that_exists(tmp_path: Path) -> None:
+    """After `split --gap-km 25`, or on a published train and test, it advised `geomind split … --overwrite`."""
+    rows = [at(PARIS, split="train"), at(TOKYO, split="test"), at(LYON)]
+    inspection = inspected(tmp_path / "m.csv", *rows)
+    for check in ("unsplit_photos", "missing_split"):
+        assert found(inspection, check).verdict != "passed"
+        assert "--overwrite" not in found(inspection, check).mend("m.csv", None)
+    assert "geomind split m.csv --output split.csv" in found(inspection, "missing_split").mend("m.csv", None)
+    whole = inspected(tmp_path / "m.csv", at(PARIS), at(TOKYO))
+    assert found(whole, "unsplit_photos").mend("m.csv", None) == "Split by place: geomind split m.csv"
+
+
+def test_a_test_set_lacks_nothing(tmp_path: Path) -> None:
+    """A manifest for testing alone was a problem for having no training photos."""
+    inspection = inspected(tmp_path / "m.csv", at(PARIS, split="test"), at(TOKYO, split="test"))
+    assert found(inspection, "missing_split").verdict == "warning"
+    assert inspection.purpose == "test on"
+    other = inspected(tmp_path / "m.csv", at(PARIS, split="test"), at(TOKYO))
+    assert found(other, "missing_split").verdict == "problem"
+    assert other.purpose == "train on"

@@ -64,3 +64,15 @@ def test_a_name_that_is_no_text_is_refused_and_shown(tmp_path: Path) -> None:
 def test_a_folder_without_photos_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(PhotoError, match="No photo in"):
         ExifFolder.open(tmp_path)
+
+
+def test_a_photo_written_anew_is_another_source(tmp_path: Path) -> None:
+    """The fingerprint was of names alone: a stopped prepare went on among photos that had been edited meanwhile."""
+    save_photo(tmp_path / "a.jpg", 1.0, 2.0)
+    before = ExifFolder.open(tmp_path).fingerprint
+    status = (tmp_path / "a.jpg").stat()
+    os.utime(tmp_path / "a.jpg", ns=(status.st_atime_ns, status.st_mtime_ns + 1_000_000_000))
+    touched = ExifFolder.open(tmp_path).fingerprint
+    (tmp_path / "a.jpg").write_bytes(b"shorter")
+    os.utime(tmp_path / "a.jpg", ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert len({before, touched, ExifFolder.open(tmp_path).fingerprint}) == 3

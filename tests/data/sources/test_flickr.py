@@ -394,6 +394,107 @@ def test_without_a_network_nothing_is_left(server: LocalServer, tmp_path: Path) 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_no_spreadsheet_runs_what_anybody_wrote(server: LocalServer, tmp_path: Path) -> None:
+    """Owners name themselves, and their names went into the table as they were: formulas, and half a character."""
+    names = ["=cmd|x", "@me", "a;=1", "half \ud83d", "'s Gravenhage"]
+    search(server, FakeFlickr([photo(n, ownername=name) for n, name in enumerate(names)]), tmp_path / "a.csv")
+    frame = pd.read_csv(tmp_path / "a.csv", keep_default_na=False)
+    assert frame["owner"].tolist() == ["'=cmd|x", "'@me", r"'a;\u003D1", r"'half \uD83D", "'s Gravenhage"]
+
+
+@pytest.mark.parametrize("stays_away", [False, True])
+@pytest.mark.parametrize(
+    "fields",
+    [{"total": "abc"}, {"pages": "x"}, {"perpage": -1}, {"photo": "x"}, {"photo": {"0": 1}}, {"total": [1]}, None, []],
+)
+def test_an_odd_page_is_asked_for_again(
+    server: LocalServer, tmp_path: Path, fields: dict[str, Any] | None, stays_away: bool
+) -> None:
+    """A total of "abc" was a ValueError, with a traceback."""
+    page = {"page": 1, "pages": 1, "perpage": 250, "total": 1, "photo": []} | fields if fields else fields
+    odd = Reply(body=json.dumps({"photos": page, "stat": "ok"}).encode())
+    fake = FakeFlickr([photo(1)])
+    fake.troubles = [odd] * (FAST.tries if stays_away else 1)
+    if stays_away:
+        with pytest.raises(DownloadError, match=r"cannot be asked: no page of photos\. The same command goes on"):
+            search(server, fake, tmp_path / "a.csv")
+    else:
+        assert search(server, fake, tmp_path / "a.csv").photos == 1
+
+
+def test_odd_photos_have_no_address(server: LocalServer, tmp_path: Path) -> None:
+    """`photo: ["x"]` was an AttributeError and an address "http://[x/1.jpg" a ValueError, with tracebacks."""
+    photos = [
+        "x",
+        7,
+        None,
+        photo(1, url_m="http://[x/1.jpg"),
+        photo(2, license="9" * 5_000),
+        photo(3, accuracy="9" * 5_000),
+    ]
+    photos = [
+        {key: value for key, value in each.items() if key != "_uploaded"} if isinstance(each, dict) else each
+        for each in photos
+    ]
+    page = {"page": 1, "pages": 1, "perpage": 250, "total": len(photos), "photo": photos}
+    server.replies["/services/rest/"] = Reply(body=json.dumps({"photos": page, "stat": "ok"}).encode())
+    done = search_flickr(
+        FlickrQuery(), tmp_path / "a.csv", api_key=KEY, manners=FAST, endpoint=server.url("/services/rest/")
+    )
+    assert (ids(tmp_path / "a.csv"), done.left_out) == ([2, 3], {"no address": 4})
+
+
+@pytest.mark.parametrize("code", [100, 18, 105])
+def test_a_key_that_the_api_repeats_is_not_shown(server: LocalServer, tmp_path: Path, code: int) -> None:
+    """The API's message was shown as it came: "bad key 0123…"."""
+    fake = FakeFlickr([])
+    fake.troubles = [failure(code, f"bad key {KEY}")] * FAST.tries
+    with pytest.raises(DownloadError, match=r"bad key \(the key\)") as caught:
+        search(server, fake, tmp_path / "a.csv")
+    error: BaseException | None = caught.value
+    while error is not None:
+        assert KEY not in repr(error)
+        error = error.__cause__ or error.__context__
+
+
+def test_two_searches_do_not_write_one_table(server: LocalServer, tmp_path: Path) -> None:
+    """The same command in two terminals took up the same unfinished search, and both wrote into its table."""
+    pytest.importorskip("fcntl")
+    fake = FakeFlickr([photo(n, 1_400_000_000 + n) for n in range(600)])
+    with pytest.raises(KeyboardInterrupt):
+        search(server, fake, tmp_path / "a.csv", progress=StopAfter(2))
+    first = flickr._Search(FlickrQuery(), tmp_path / "a.csv", overwrite=False)
+    with pytest.raises(OutputError, match=r"Another process is writing .*a\.csv\.partial"):
+        search(server, fake, tmp_path / "a.csv")
+    first.close()
+    assert search(server, fake, tmp_path / "a.csv").photos == 600
+
+
+def test_a_table_that_lost_rows_is_not_gone_on_with(server: LocalServer, tmp_path: Path) -> None:
+    """The table was filled up with NULs to where it had been."""
+    fake = FakeFlickr([photo(n, 1_400_000_000 + n) for n in range(600)])
+    with pytest.raises(KeyboardInterrupt):
+        search(server, fake, tmp_path / "a.csv", progress=StopAfter(2))
+    (tmp_path / "a.csv.partial").write_text("image_path\n")
+    with pytest.raises(OutputError, match=r"a\.csv\.partial is damaged.*Delete it"):
+        search(server, fake, tmp_path / "a.csv")
+    (tmp_path / "a.csv.partial").unlink()
+    assert search(server, fake, tmp_path / "a.csv").photos == 600
+
+
+@pytest.mark.usefixtures("few_shown")
+def test_what_is_left_out_is_counted_once_though_the_search_was_stopped(server: LocalServer, tmp_path: Path) -> None:
+    """Photos left out of a part were met again in its halves, and a search taken up had forgotten them."""
+    photos = [photo(n, 1_200_000_000 + n, accuracy=16 if n % 2 else 3) for n in range(2_000)]
+    fake = FakeFlickr(photos)
+    with pytest.raises(KeyboardInterrupt):
+        search(server, fake, tmp_path / "a.csv", count=990, progress=StopAfter(5))
+    done = search(server, fake, tmp_path / "a.csv", count=990)
+    whole = search(server, FakeFlickr(photos), tmp_path / "b.csv", count=990)
+    assert done.resumed
+    assert (done.photos, done.left_out) == (990, whole.left_out)
+
+
 def test_an_existing_table_is_kept(server: LocalServer, tmp_path: Path) -> None:
     fake = FakeFlickr([photo(1)])
     (tmp_path / "a.csv").write_text("mine")

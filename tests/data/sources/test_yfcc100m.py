@@ -256,3 +256,9 @@ def test_the_fingerprint_tells_other_wishes_apart(tmp_path: Path) -> None:
     wishes = ({}, {"min_accuracy": 3}, {"licenses": frozenset({"by"})}, {"images_dir": tmp_path / "x"})
     assert len({Yfcc100m(path, **wish).fingerprint for wish in wishes}) == 4  # type: ignore[arg-type]
     assert Yfcc100m(path).fingerprint == Yfcc100m(path).fingerprint
+
+
+def test_no_spreadsheet_runs_an_owners_name(tmp_path: Path) -> None:
+    """Anybody's nickname went into the manifest as it was, formulas too."""
+    (records,) = read(Yfcc100m(dump(tmp_path, row(owner="%3Dcmd%7Cx"), row(owner="%27s+Gravenhage"))))
+    assert records.rows["owner"].tolist() == ["'=cmd|x", "'s Gravenhage"]

@@ -38,7 +38,7 @@ def test_real_photos_train_efficientnet_and_are_located(tmp_path: Path, shared: 
     with (tmp_path / "manifest.csv").open(newline="") as file:
         read = list(csv.DictReader(file))
     for row in read:
-        known = truth[Path(row["image_path"]).relative_to(shared / "photos").as_posix()]
+        known = truth[Path(row["image_path"]).relative_to((shared / "photos").absolute()).as_posix()]
         assert float(row["latitude"]) == pytest.approx(float(known["latitude"]), abs=1e-4)
         assert float(row["longitude"]) == pytest.approx(float(known["longitude"]), abs=1e-4)
         assert row["country"] == known["country"]

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from geomind import cli
 from geomind.checkpoints import Description, director_path, expert_path, save_checkpoint
 from geomind.director import DirectorNetwork
 from geomind.expert import ExpertNetwork
@@ -36,6 +38,27 @@ def flush_denormals(request: pytest.FixtureRequest) -> Iterator[None]:
     torch.set_flush_denormal(flush)
     yield
     torch.set_flush_denormal(False)
+
+
+Run = Callable[..., tuple[int, str, str]]
+"""A command's words -> exit code, stdout, stderr."""
+
+
+@pytest.fixture
+def geomind(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Run a command in an empty folder, on a screen of 200 columns."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["geomind", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+            raise SystemExit(0)
+        said = capsys.readouterr()
+        return int(stop.value.code or 0), said.out, said.err
+
+    return run
 
 
 @pytest.fixture

@@ -5,21 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import describe
+from conftest import Run, describe
 from PIL import Image
 
-from geomind import cli
 from geomind.checkpoints import director_path, expert_path, save_checkpoint
 from geomind.director import DirectorNetwork
 from geomind.geography.regions import RegionTable, default_regions
 from geomind.predictions import read_predictions
-
-Run = Callable[..., tuple[int, str, str]]
 
 TINY = ["--set", "backbone.name=scene_net", "--set", "backbone.weights=none", "--set", "image_size=32",
         "--set", "max_epochs=1", "--set", "workers=0", "--set", "device=cpu"]  # fmt: skip
@@ -29,22 +25,6 @@ TOWNS = [
     ("tokyo", 35.68, 139.69), ("sapporo", 43.06, 141.35), ("osaka", 34.69, 135.5), ("busan", 35.18, 129.08),
     ("windhoek", -22.56, 17.08), ("nairobi", -1.29, 36.82), ("suva", -18.14, 178.44), ("dakar", 14.69, -17.45),
 ]  # fmt: skip
-
-
-@pytest.fixture
-def geomind(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
-    """Run a command in an empty folder: exit code, stdout, stderr."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["geomind", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-            raise SystemExit(0)
-        said = capsys.readouterr()
-        return int(stop.value.code or 0), said.out, said.err
-
-    return run
 
 
 @pytest.fixture

@@ -2,40 +2,19 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import Run
 from PIL import Image
 
-from geomind import cli
 from geomind.data.manifest import COLUMNS, read_manifest, write_manifest
 from geomind.geography.cells import CellTree
 from geomind.geography.places import country_at
 from geomind.geography.regions import RegionTable, default_regions
 from geomind.predictions import Prediction, read_predictions, write_predictions
-
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def geomind(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
-    """Run a command in an empty folder: exit code, stdout, stderr."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "160")
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["geomind", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-            raise SystemExit(0)
-        said = capsys.readouterr()
-        return int(stop.value.code or 0), said.out, said.err
-
-    return run
 
 
 @pytest.fixture

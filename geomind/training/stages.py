@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -163,16 +163,7 @@ def train_director(
     medians = region_medians(train[["latitude", "longitude"]].to_numpy(), region_ids, regions)
 
     def describe(metrics: Mapping[str, float]) -> Description:
-        return Description(
-            kind="director",
-            region_table=regions.to_dict(),
-            preprocessing=Preprocessing(image_size=config.image_size),
-            backbone=config.backbone.name,
-            config=_without_paths(config),
-            metrics=dict(metrics),
-            training_photos=len(train),
-            region_medians=medians,
-        )
+        return _describe("director", config, regions, metrics, len(train), region_medians=medians)
 
     run = Run.start(
         runs, "director", config, photos=len(train), validation_photos=len(validation), data=Path(data).name
@@ -297,17 +288,8 @@ def _train_expert(
         return {"median_km": float(np.median(distance_km))}
 
     def describe(metrics: Mapping[str, float]) -> Description:
-        return Description(
-            kind="expert",
-            region_table=regions.to_dict(),
-            preprocessing=Preprocessing(image_size=config.image_size),
-            backbone=config.backbone.name,
-            config=_without_paths(config),
-            metrics=dict(metrics),
-            training_photos=len(train),
-            region_id=region.id,
-            box=(box.lat_min, box.lat_max, box.lon_min, box.lon_max),
-        )
+        sides = (box.lat_min, box.lat_max, box.lon_min, box.lon_max)
+        return _describe("expert", config, regions, metrics, len(train), region_id=region.id, box=sides)
 
     name = f"expert-{region.id:02d}"
     run = Run.start(runs, name, config, photos=len(train), validation_photos=len(validation), data=photos.manifest.name)
@@ -356,11 +338,27 @@ def _accuracy(logits: NDArray[np.float32], region_ids: NDArray[Any]) -> dict[str
     return {"accuracy": float((logits.argmax(axis=1) == region_ids).mean())}
 
 
-def _without_paths(config: TrainingConfig) -> dict[str, Any]:
-    """Describe settings for the weights file, which may go anywhere: no path of this machine goes with it."""
+def _describe(
+    kind: Literal["director", "expert"],
+    config: TrainingConfig,
+    regions: RegionTable,
+    metrics: Mapping[str, float],
+    photos: int,
+    **own: Any,
+) -> Description:
+    """Say what weights are; their file may go anywhere, so no path of this machine goes with it."""
     settings = config.model_dump()
     settings["backbone"]["weights"] = Path(config.backbone.weights).name
-    return settings
+    return Description(
+        kind=kind,
+        region_table=regions.to_dict(),
+        preprocessing=Preprocessing(image_size=config.image_size),
+        backbone=config.backbone.name,
+        config=settings,
+        metrics=dict(metrics),
+        training_photos=photos,
+        **own,
+    )
 
 
 def _seed(seed: int) -> None:

@@ -6,12 +6,15 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
+
+from geomind.progress import Advance
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -141,3 +144,19 @@ def loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(socket, "getaddrinfo", guarded_resolve)
     monkeypatch.setattr(socket.socket, "connect", guarded_connect)
+
+
+class StopAfter:
+    """A progress bar at which somebody presses Ctrl-C."""
+
+    def __init__(self, steps: int) -> None:
+        self._left = steps
+
+    @contextmanager
+    def track(self, what: str, total: int | None) -> Iterator[Advance]:
+        def advance(steps: float = 1, note: str = "") -> None:
+            self._left -= 1
+            if not self._left:
+                raise KeyboardInterrupt
+
+        yield advance

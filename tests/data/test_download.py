@@ -5,14 +5,12 @@ import errno
 import hashlib
 import io
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from local_server import Asked, LocalServer, Reply
+from local_server import Asked, LocalServer, Reply, StopAfter
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -22,7 +20,6 @@ from geomind.data.download import DownloadSummary, download_photos
 from geomind.data.http import Manners
 from geomind.errors import DownloadError, ManifestError, OutputError
 from geomind.photos import open_photo
-from geomind.progress import Advance
 
 FAST = Manners(per_second=10_000, tries=3, backoff_s=0.001, longest_wait_s=2, timeout_s=0.4, deadline_s=0.6)
 
@@ -171,22 +168,6 @@ def test_somebody_elses_file_of_the_reports_name_is_kept(server: LocalServer, tm
         download_photos(path, manners=FAST)
     assert (tmp_path / "photos.download.csv").read_bytes() == content
     assert not server.asked
-
-
-class StopAfter:
-    """A progress bar at which somebody presses Ctrl-C."""
-
-    def __init__(self, rows: int) -> None:
-        self._left = rows
-
-    @contextmanager
-    def track(self, what: str, total: int | None) -> Iterator[Advance]:
-        def advance(steps: float = 1, note: str = "") -> None:
-            self._left -= 1
-            if not self._left:
-                raise KeyboardInterrupt
-
-        yield advance
 
 
 def test_a_stopped_run_goes_on_where_it_stopped(server: LocalServer, tmp_path: Path) -> None:

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -10,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from local_server import Asked, LocalServer, Reply
+from local_server import Asked, LocalServer, Reply, StopAfter
 from typer.testing import CliRunner
 
 from geomind.cli import app
@@ -19,7 +17,6 @@ from geomind.data.sources import flickr
 from geomind.data.sources.flickr import TABLE_COLUMNS, FlickrQuery, SearchSummary, search_flickr
 from geomind.data.sources.table import Table
 from geomind.errors import ConfigError, DownloadError, GeoMindError, OutputError
-from geomind.progress import Advance
 
 FAST = Manners(per_second=10_000, tries=3, backoff_s=0.001, longest_wait_s=2, timeout_s=2, deadline_s=5)
 
@@ -357,22 +354,6 @@ def test_a_kill_between_table_and_state_loses_and_doubles_nothing(
     done = search(server, fake, tmp_path / "a.csv")
     assert (done.resumed, done.photos, done.left_out) == (True, 1_200, {})
     assert sorted(ids(tmp_path / "a.csv")) == list(range(1_200))
-
-
-class StopAfter:
-    """A progress bar at which somebody presses Ctrl-C."""
-
-    def __init__(self, pages: int) -> None:
-        self._left = pages
-
-    @contextmanager
-    def track(self, what: str, total: int | None) -> Iterator[Advance]:
-        def advance(steps: float = 1, note: str = "") -> None:
-            self._left -= 1
-            if not self._left:
-                raise KeyboardInterrupt
-
-        yield advance
 
 
 def test_an_unfinished_search_is_not_mixed_with_another(server: LocalServer, tmp_path: Path) -> None:

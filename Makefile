@@ -1,18 +1,22 @@
 # make demo   see GeoMind work: the whole story on a synthetic world, in about three minutes
 # make test   run the tests
+# make fuzz   run the property tests on new examples, a thousand each
 # make lint   check style and types
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test fuzz lint clean
 
 demo: $(VENV)/.installed
 	$(BIN)/geomind demo --overwrite
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n 2
+
+fuzz: $(VENV)/.installed-dev
+	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -n 2 -m hypothesis
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -20,8 +20,11 @@ from geomind.photos import Preprocessing
 
 pytest_plugins = ("local_server",)  # fixtures: server, loopback_only
 
-hypothesis.settings.register_profile("geomind", deadline=None)  # a shared machine is slow at times
-hypothesis.settings.load_profile("geomind")
+# A shared machine is slow at times. The same examples each time: a change is judged by what it changed. `make fuzz`
+# draws new ones, and what it finds becomes an @example.
+hypothesis.settings.register_profile("geomind", deadline=None, derandomize=True)
+hypothesis.settings.register_profile("fuzz", deadline=None, max_examples=1000)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "geomind"))
 torch.set_num_threads(1)  # the tests run on all cores already
 
 SIZE = 32

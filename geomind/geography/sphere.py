@@ -28,8 +28,12 @@ def wrap_longitude(longitude: ArrayLike) -> NDArray[np.float64]:
 
 
 def unit_vectors(points: ArrayLike) -> NDArray[np.float64]:
-    """Place points on the unit sphere: (..., 2) degrees -> (..., 3), x to (0°, 0°), z to the north pole."""
-    latitude, longitude = np.moveaxis(np.radians(np.asarray(points, dtype=np.float64)), -1, 0)
+    """Place points on the unit sphere: (..., 2) degrees -> (..., 3), x to (0°, 0°), z to the north pole.
+
+    Both ends of the date line give the same vector to the last bit, so that no tie is broken by the way it is written.
+    """
+    degrees = np.asarray(points, dtype=np.float64)
+    latitude, longitude = np.moveaxis(np.radians(np.where(degrees == -180, 180, degrees)), -1, 0)
     return np.stack(
         [np.cos(latitude) * np.cos(longitude), np.cos(latitude) * np.sin(longitude), np.sin(latitude)], axis=-1
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from geomind.errors import ConfigError, OutputError
@@ -32,6 +32,7 @@ def tree() -> CellTree:
 
 @settings(max_examples=30, deadline=None)
 @given(places, st.integers(1, 4), st.integers(0, 6), st.integers(1, 3))
+@example([(0.0, 29.0), (29.0, 0.0)], 1, 1, 1)  # 180 and -180 are as far from both, and fell to one each
 def test_levels_nest_and_every_place_is_in_one_cell_of_each(
     cloud: list[tuple[float, float]], coarse: int, more: int, min_photos: int
 ) -> None:

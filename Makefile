@@ -2,12 +2,13 @@
 # make test   run the tests
 # make fuzz   run the property tests on new examples, a thousand each
 # make lint   check style and types
+# make bench  measure training on this machine, in about a quarter of an hour; leave it alone meanwhile
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test fuzz lint clean
+.PHONY: demo test fuzz lint bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/geomind demo --overwrite
@@ -33,6 +34,9 @@ $(VENV)/.installed: $(BIN)/python pyproject.toml
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/python -m pip install -e ".[dev]"
 	touch $@
+
+bench: $(VENV)/.installed
+	$(BIN)/geomind bench train --frozen --photos 5000 --rounds 3
 
 clean:
 	rm -rf $(VENV) demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

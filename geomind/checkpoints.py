@@ -51,6 +51,9 @@ class Description(Settings):
     """Expert: its region."""
     box: tuple[float, float, float, float] | None = None
     """Expert: lat_min, lat_max, lon_min, lon_max of its box, degrees."""
+    trunk: str | None = None
+    """Checksum of the encoder's weights: a Director's own, or of the Director whose features an Expert answers from; None
+    for an Expert that has its own encoder."""
     region_medians: dict[int, tuple[float, float]] = Field(default_factory=dict)
     """Director: the geodesic median place of each region, degrees; the answer where an Expert is missing."""
 
@@ -90,18 +93,59 @@ def save_checkpoint(path: Path | str, state: Mapping[str, torch.Tensor], descrip
     from safetensors.torch import save
 
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    metadata = {"geomind": description.model_dump_json(), "checksum": _checksum(state)}
+    metadata = {"geomind": description.model_dump_json(), "checksum": state_checksum(state)}
     with atomic_path(path) as temporary:
         temporary.write_bytes(save(state, metadata=metadata))
 
 
-def read_description(path: Path | str) -> Description:
+def read_description(path: Path | str, kind: str | None = None, *, regions: RegionTable | None = None) -> Description:
     """Read what a weights file says of itself, without its weights and without torch.
 
     Raises:
-        CheckpointError: the file is missing, broken, no GeoMind file, or of a newer format.
+        CheckpointError: the file is missing, broken, no GeoMind file, or of a newer format; or of another kind or table
+            of regions than is asked for.
     """
-    return _describe(Path(path), _metadata(Path(path)))
+    path = Path(path)
+    description = _describe(path, _metadata(path))
+    if kind is not None and description.kind != kind:
+        raise CheckpointError(f"{path} holds weights of kind '{description.kind}', where '{kind}' is needed.")
+    if regions is not None:
+        check_regions(path, description, regions)
+    return description
+
+
+def read_checksum(path: Path | str) -> str:
+    """Read the checksum of a file's weights, as its writer computed it; what is made from them is named after it.
+
+    Raises:
+        CheckpointError: the file is missing, broken, or no GeoMind file.
+    """
+    path = Path(path)
+    checksum = _metadata(path).get("checksum")
+    if checksum is None:
+        raise _broken(path, "it has no checksum")
+    return checksum
+
+
+def read_head(path: Path | str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Read the linear layer over the features, without torch: weights (outputs, features) and bias (outputs,).
+
+    Raises:
+        CheckpointError: the file is missing, broken, or has no such layer.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    try:
+        with safe_open(path, framework="numpy") as file:
+            names = file.keys()
+            if all(name.startswith("head.") for name in names):  # small enough to check each time
+                digest = _digest({name: file.get_tensor(name) for name in names})
+                if digest != read_checksum(path):
+                    raise _broken(path, "its checksum does not match")
+            return file.get_tensor("head.1.weight"), file.get_tensor("head.1.bias")
+    except (SafetensorError, OSError) as error:
+        raise _broken(path, error) from error
 
 
 def load_checkpoint(
@@ -121,17 +165,12 @@ def load_checkpoint(
     from safetensors.torch import load_file
 
     path = Path(path)
-    metadata = _metadata(path)
-    description = _describe(path, metadata)
-    if description.kind != kind:
-        raise CheckpointError(f"{path} holds weights of kind '{description.kind}', where '{kind}' is needed.")
-    if regions is not None:
-        check_regions(path, description, regions)
+    description = read_description(path, kind, regions=regions)
     try:
         state = load_file(path)
     except (SafetensorError, OSError) as error:
         raise _broken(path, error) from error
-    if _checksum(state) != metadata.get("checksum"):
+    if state_checksum(state) != _metadata(path).get("checksum"):
         raise _broken(path, "its checksum does not match")
     return state, description
 
@@ -206,6 +245,28 @@ def load_pretrained(path: Path | str) -> dict[str, torch.Tensor]:
     return state
 
 
+def state_checksum(state: Mapping[str, torch.Tensor]) -> str:
+    """Hash names, shapes and bytes of all tensors: a flipped bit must not become a wrong place."""
+    import torch
+
+    digest = hashlib.blake2b(digest_size=16)
+    for name in sorted(state):
+        tensor = state[name].detach().cpu()
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _digest(arrays: Mapping[str, NDArray[Any]]) -> str:
+    """Hash arrays as ``state_checksum`` hashes tensors."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name} {array.shape} torch.{array.dtype}".encode())
+        digest.update(array.reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
+
+
 def _metadata(path: Path) -> dict[str, str]:
     from safetensors import SafetensorError, safe_open
 
@@ -246,13 +307,60 @@ def _broken(path: Path, reason: Exception | str) -> CheckpointError:
     )
 
 
-def _checksum(state: Mapping[str, torch.Tensor]) -> str:
-    """Hash names, shapes and bytes of all tensors: a flipped bit must not become a wrong place."""
+def save_state(path: Path | str, state: Any) -> None:
+    """Write what a training must remember, atomically: tensors in dicts and lists, among plain values.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    from safetensors.torch import save
+
+    tensors: dict[str, torch.Tensor] = {}
+    plan = json.dumps(_take_tensors_out(state, tensors))
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(save(tensors, metadata={"geomind_state": plan, "checksum": state_checksum(tensors)}))
+
+
+def load_state(path: Path | str) -> Any:
+    """Read what ``save_state`` wrote; tuples come back as lists.
+
+    Raises:
+        CheckpointError: the file is missing, broken, or another one.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = Path(path)
+    metadata = _metadata(path)
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise _broken(path, error) from error
+    if "geomind_state" not in metadata or state_checksum(tensors) != metadata.get("checksum"):
+        raise _broken(path, "it is no snapshot of a training, or its checksum does not match")
+    return _put_tensors_back(json.loads(metadata["geomind_state"]), tensors)
+
+
+def _take_tensors_out(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
+    """Replace tensors by their names; dicts become pairs, since JSON knows only text as keys."""
     import torch
 
-    digest = hashlib.blake2b(digest_size=16)
-    for name in sorted(state):
-        tensor = state[name]
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+    if isinstance(value, torch.Tensor):
+        name = str(len(tensors))
+        tensors[name] = value.detach().cpu().contiguous()
+        return {"tensor": name}
+    if isinstance(value, Mapping):
+        return {"pairs": [[key, _take_tensors_out(inner, tensors)] for key, inner in value.items()]}
+    if isinstance(value, list | tuple):
+        return [_take_tensors_out(inner, tensors) for inner in value]
+    return value
+
+
+def _put_tensors_back(value: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
+    if isinstance(value, list):
+        return [_put_tensors_back(inner, tensors) for inner in value]
+    if isinstance(value, dict) and "tensor" in value:
+        return tensors[value["tensor"]]
+    if isinstance(value, dict):
+        return {key: _put_tensors_back(inner, tensors) for key, inner in value["pairs"]}
+    return value

@@ -5,9 +5,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from geomind.devices import Device
 from geomind.errors import ConfigError
@@ -23,13 +24,14 @@ class BackboneConfig(Settings):
     """The image encoder and the weights it starts from."""
 
     name: str = "efficientnet_b0"
-    """`efficientnet_b0` … `efficientnet_b7`, or `scene_net`, the small network of the demo."""
+    """`efficientnet_b0` … `b7`, `torchvision:efficientnet_b0`, `efficientnet_v2_s`, `resnet50`, `convnext_tiny`,
+    `vit_b_16`, `timm:NAME` with geomind[timm], or `scene_net`, the small network of the demo."""
     weights: str = "imagenet"
     """`imagenet` (downloaded once), `none`, or a file: a published state dict or a GeoMind checkpoint."""
 
 
 class AugmentConfig(Settings):
-    """Random changes of a training photo; 0 or false turns one off."""
+    """Random changes of a training photo; 0 or false turns one off. A policy's name stands for all of its numbers."""
 
     crop_scale_min: float = Field(default=0.7, gt=0, le=1)
     """Smallest share of the photo's area that a random crop keeps; 1 cuts the central square, as inference does."""
@@ -41,10 +43,43 @@ class AugmentConfig(Settings):
     """Largest turn to either side, degrees."""
     color_jitter: float = Field(default=0.2, ge=0, le=1)
     """Largest relative change of brightness, contrast and saturation."""
-    hue_jitter: float = Field(default=0.02, ge=0, le=0.5)
+    hue_jitter: float = Field(default=0.0, ge=0, le=0.5)
     """Largest change of hue, as a share of the colour circle."""
     grayscale_probability: float = Field(default=0.0, ge=0, le=1)
     """Share of photos that lose their colour."""
+
+
+AUGMENT_POLICIES: Mapping[str, AugmentConfig] = MappingProxyType(
+    {
+        "none": AugmentConfig(crop_scale_min=1, color_jitter=0),
+        "light": AugmentConfig(),
+        "strong": AugmentConfig(
+            crop_scale_min=0.4, rotation_degrees=5, color_jitter=0.4, hue_jitter=0.05, grayscale_probability=0.1
+        ),
+        "original": AugmentConfig(
+            crop_scale_min=0.8,
+            horizontal_flip=True,
+            vertical_flip=True,
+            rotation_degrees=20,
+            color_jitter=0.2,
+            hue_jitter=0.1,
+            grayscale_probability=0.1,
+        ),
+    }
+)
+"""Augmentation by name, as in `augment: light`. Only `original`, the first project's, flips photos."""
+
+
+def _augment_by_name(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    if value not in AUGMENT_POLICIES:
+        raise ValueError(f"there is no such policy; there are {', '.join(AUGMENT_POLICIES)}")
+    return AUGMENT_POLICIES[value]
+
+
+Augmentation = Annotated[AugmentConfig, BeforeValidator(_augment_by_name)]
+"""The numbers of an augmentation, or the name of a policy."""
 
 
 class TrainingConfig(Settings):
@@ -52,18 +87,29 @@ class TrainingConfig(Settings):
 
     backbone: BackboneConfig = BackboneConfig()
     """The image encoder."""
-    augment: AugmentConfig = AugmentConfig()
-    """Random changes of training photos."""
+    freeze: str = Field(default="none", pattern=r"^(none|stem|blocks:[1-9][0-9]*|backbone)$")
+    """What stays as it starts: `none`, the `stem`, the stem and the first N blocks (`blocks:N`), or the whole
+    `backbone`, whose features of each photo are then computed once, without random changes, and kept on disk."""
+    augment: Augmentation = AugmentConfig()
+    """Random changes of training photos: numbers, or a policy: `none`, `light` (these), `strong`, `original`."""
     image_size: int = Field(default=224, ge=32, le=1024)
     """Side of the square that the network sees, pixels."""
     batch_size: int = Field(default=32, ge=1)
-    """Photos a step."""
+    """Photos a pass, over all devices together."""
+    accumulate: int = Field(default=1, ge=1)
+    """Passes whose gradients make one step: a step sees batch_size x accumulate photos."""
     max_epochs: int = Field(default=30, ge=1)
-    """Passes over the training photos, at most."""
+    """Times that all training photos are seen, at most."""
     learning_rate: float = Field(default=5e-4, gt=0)
     """Step size of AdamW at its highest."""
     weight_decay: float = Field(default=1e-4, ge=0)
     """Weight decay of AdamW."""
+    select: Literal["loss", "accuracy", "geoscore"] = "loss"
+    """Which epoch is served: the lowest val_loss, the highest accuracy (of a Director), or the highest GeoScore."""
+    clip_norm: float = Field(default=0.0, ge=0)
+    """Longest gradient of a step, as an L2 norm; a longer one is shortened. 0 leaves all as they are."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Numbers of the passes: `bf16` on newer CPUs and GPUs, `fp16` (scaled against underflow) on a GPU only."""
     schedule: Literal["plateau", "one_cycle"] = "plateau"
     """`plateau` lowers the rate when val_loss stalls; `one_cycle` rises and falls once over max_epochs, all of them."""
     plateau_factor: float = Field(default=0.5, gt=0, lt=1)
@@ -75,33 +121,76 @@ class TrainingConfig(Settings):
     dropout: float = Field(default=0.2, ge=0, lt=1)
     """Share of pooled features dropped before the head, in training."""
     seed: int = Field(default=0, ge=0, lt=2**32)
-    """Seed of weights, order and augmentation: with as many workers, it gives the same weights again on a CPU."""
+    """Seed of weights, order and augmentation: it gives the same weights again on the same CPU."""
     workers: int = Field(default=2, ge=0)
     """Processes that decode photos; 0 decodes in the training process."""
     cache_photos: bool = False
-    """Decode each photo once and keep it in memory; for sets that fit there, with workers=0."""
+    """Decode each photo once and keep it in memory; for sets that fit there once for each worker."""
+    snapshot_seconds: float = Field(default=300.0, ge=0)
+    """Seconds between snapshots that `--resume` goes on from; there is one after each epoch besides."""
+    tensorboard: bool = False
+    """Write TensorBoard's event files into the run folder too; needs geomind[track]."""
     device: Device = "auto"
     """`cpu`, `cuda`, or `auto`, which takes a GPU where there is one."""
+
+    @model_validator(mode="after")
+    def _frozen_weights_are_learned_ones(self) -> Self:
+        if self.freeze != "none" and self.backbone.weights == "none":
+            raise ValueError(
+                f"freeze={self.freeze} would keep random weights; give backbone.weights a file, or freeze none"
+            )
+        return self
 
 
 class DirectorConfig(TrainingConfig):
     """Stage 1: which region a photo shows."""
 
-    balance: Literal["none", "class_weights", "sampler"] = "class_weights"
-    """How rare regions are made to count: weights in the loss, a sampler that repeats them, or not at all."""
+    balanced_sampler: bool = False
+    """Show every region equally often: photos of rare regions several times an epoch, of common ones not each time."""
+    class_weights: Literal["none", "inverse", "effective_number"] = "inverse"
+    """How much a photo of a rare region weighs in the loss: the same, by 1 / photos, or by the effective number."""
+    class_weight_cap: float = Field(default=10.0, ge=1)
+    """No region weighs more than this many times one of average size."""
+    focal_gamma: float = Field(default=0.0, ge=0, le=10)
+    """Focal loss: how much less a photo counts the surer the Director is of it already; 0 is cross-entropy."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    """Share of each label spread over all regions."""
+    """Share of each label spread evenly over all regions."""
+    label_smoothing_km: float = Field(default=0.0, ge=0)
+    """Spread labels by distance: a region d km away gets exp(-d / this) of the true one's share; 0 does not."""
+    mixup_alpha: float = Field(default=0.0, ge=0)
+    """MixUp: blend photos in pairs, by a share drawn from Beta(alpha, alpha); 0 does not."""
+    cutmix_alpha: float = Field(default=0.0, ge=0)
+    """CutMix: paste a part of one photo into another, of an area drawn likewise; with MixUp, one of the two."""
+
+    @model_validator(mode="after")
+    def _nothing_contradicts(self) -> Self:
+        if self.label_smoothing and self.label_smoothing_km:
+            raise ValueError("label_smoothing and label_smoothing_km both smooth the labels; choose one")
+        if self.freeze == "backbone" and (self.mixup_alpha or self.cutmix_alpha):
+            raise ValueError("freeze=backbone learns from features, so that mixup_alpha and cutmix_alpha must be 0")
+        return self
 
 
 class ExpertConfig(TrainingConfig):
     """Stage 2: where in its region a photo was taken."""
 
-    loss: Literal["mse", "smooth_l1"] = "smooth_l1"
-    """Loss on box-normalised coordinates."""
+    trunk: Literal["own", "director"] = "own"
+    """An image encoder of its `own`, or the `director`'s, frozen: one pass answers a photo instead of two, and all
+    networks together are hardly larger than one. `backbone` and `freeze` then say nothing."""
+    loss: Literal["mse", "smooth_l1", "great_circle"] = "smooth_l1"
+    """On box-normalised coordinates (`mse`, `smooth_l1`), or in thousands of km on the sphere (`great_circle`)."""
+    routed: bool = False
+    """Learn also from other regions' photos that the Director sends here, as it will at inference."""
     box_quantile: float = Field(default=0.005, ge=0, lt=0.5)
     """Share of training places left outside the box at each side, so that one island does not stretch it."""
     box_padding: float = Field(default=0.02, ge=0, le=1)
     """Share of the box's side added at each side: a sigmoid hardly reaches its ends."""
+
+    @model_validator(mode="after")
+    def _nothing_contradicts(self) -> Self:
+        if self.select == "accuracy":
+            raise ValueError("an Expert has no accuracy; select its best epoch by loss or geoscore")
+        return self
 
 
 AnyConfig = TypeVar("AnyConfig", bound=Settings)
@@ -188,7 +277,10 @@ def _explain(error: ValidationError, kind: type[Settings], where: str) -> str:
         same_end = [name for name in _keys(kind) if name.split(".")[-1] == key.split(".")[-1]]
         near = same_end or difflib.get_close_matches(key, _keys(kind), n=1, cutoff=0.5)
         return f"Unknown setting '{key}' in {where}." + (f" Did you mean '{near[0]}'?" if near else "")
-    return f"Setting '{key}' in {where} is {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}."
+    said = first["msg"].removeprefix("Value error, ")
+    if not key:  # of several settings together
+        return f"The settings in {where} contradict each other: {said}."
+    return f"Setting '{key}' in {where} is {first['input']!r}: {said[0].lower()}{said[1:]}."
 
 
 def _keys(kind: type[Settings], prefix: str = "") -> list[str]:

@@ -8,20 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from geomind.backbones import BACKBONES
+from geomind.backbones import build_backbone
 from geomind.cascade import Cascade
 from geomind.checkpoints import director_path
 from geomind.config import AugmentConfig, BackboneConfig, DirectorConfig, ExpertConfig
 from geomind.data.world import make_world
 from geomind.devices import torch_threads_beside
-from geomind.errors import ConfigError, OutputError
+from geomind.errors import OutputError
 from geomind.evaluation.plots import PICTURES, draw_evaluation
 from geomind.evaluation.scoring import Evaluation, evaluate, write_metrics
 from geomind.files import atomic_path, make_folder
 from geomind.geography.regions import default_regions
 from geomind.inference.engine import infer
 from geomind.progress import SILENT, Progress
-from geomind.training.stages import train_all_experts, train_director
+from geomind.training.experts import train_all_experts
+from geomind.training.stages import train_director
 
 MARK = ".geomind-demo"
 """A file that says that a folder is a demo's, and may be made anew."""
@@ -81,11 +82,10 @@ def run_demo(
 
     Raises:
         OutputError: the folder holds something that is not a demo, or a demo and ``overwrite`` is false.
-        ConfigError: no image encoder has this name.
+        ConfigError: no image encoder has this name, or it cannot see the scenes' size.
     """
     started = time.monotonic()
-    if backbone not in BACKBONES:  # before an earlier demo is cleared
-        raise ConfigError(f"Unknown backbone '{backbone}'. There are {', '.join(BACKBONES)}.")
+    build_backbone(backbone, IMAGE_SIZE)  # a name that is none is refused before an earlier demo is cleared
     folder = _fresh_folder(Path(folder), overwrite=overwrite)
     size = QUICK if quick else FULL
     models, runs = folder / "saved_models", folder / "runs"
@@ -108,7 +108,7 @@ def run_demo(
         backbone=BackboneConfig(name=backbone, weights="none"),
         max_epochs=size.director_epochs,
         learning_rate=4e-3,
-        balance="none",  # the world's regions differ by a factor of three only
+        class_weights="none",  # the world's regions differ by a factor of three only
         label_smoothing=0.1,
     )
     train_director(manifest, director, regions=regions, models=models, runs=runs, progress=progress)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
+import sys
 from collections.abc import Iterator
 from typing import Literal
 
@@ -30,6 +32,11 @@ def pick_device(wanted: Device) -> Literal["cpu", "cuda"]:
     return "cpu"
 
 
+def is_first_process() -> bool:
+    """Tell whether this is the one of the processes that torchrun started that writes and prints; alone, it is."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 @contextlib.contextmanager
 def torch_threads_beside(workers: int) -> Iterator[None]:
     """Leave each worker that decodes a core of its own while the block runs.
@@ -45,3 +52,29 @@ def torch_threads_beside(workers: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def cores() -> int:
+    """Count the cores that this process may use, which are fewer than the machine's under ``taskset`` or in a job."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def keep_freed_memory() -> None:
+    """Let the process keep memory that it freed, as it takes as much again a moment later; glibc on Linux only.
+
+    By default glibc gives a freed block above a threshold back to the system, which hands it out again page by page,
+    each a fault and cleared: half of the CPU time of an eager EfficientNet-B0 by 32 (15.8 photos a CPU second, 28.2
+    without; by 4 26.5 and 35.8; the peak of the memory was the same). Decoding a JPEG of 12 megapixels gains 2%.
+    Blocks from 256 MB on, a photo of 90 megapixels, still go back. To be called once, before the first large block.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    with contextlib.suppress(OSError, AttributeError):  # another C library has no such settings, or ignores them
+        mallopt = ctypes.CDLL(None).mallopt
+        for setting, value in ((_M_MMAP_THRESHOLD, 2**28), (_M_TRIM_THRESHOLD, 2**31 - 1)):
+            mallopt(setting, value)
+
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+"""From glibc's malloc.h: what is free at the heap's end is given back above the one; a block above the other is mapped
+for itself, and given back when it is freed."""

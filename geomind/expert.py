@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +22,23 @@ class ExpertNetwork(nn.Module):
     def __init__(self, backbone: str, image_size: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.backbone = build_backbone(backbone, image_size)
-        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(self.backbone.features, 2), nn.Sigmoid())
+        self.head = _Head(nn.Dropout(dropout), nn.Linear(self.backbone.features, 2), nn.Sigmoid())
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Place photos in the unit square of the box: (N, 3, S, S) -> (N, 2)."""
         square: Tensor = self.head(self.backbone(pixels))
+        return square
+
+
+class _Head(nn.Sequential):
+    """Layers that stay in float32 under autocast: near 1, bfloat16 has steps of 1/256, 20 km of a box 5,000 km wide."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Place features in the unit square: (N, features) -> (N, 2)."""
+        device = features.device.type
+        rounding = torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
+        with rounding:
+            square: Tensor = super().forward(features.float())  # type: ignore[no-untyped-call]
         return square
 
 

@@ -10,12 +10,13 @@ import codecs
 import contextlib
 import ctypes
 import functools
+import heapq
+import io
 import itertools
 import logging
 import math
 import os
 import re
-import stat
 import struct
 import warnings
 from collections.abc import Iterator
@@ -31,6 +32,8 @@ from PIL.JpegImagePlugin import JpegImageFile
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
 
 from geomind.errors import GPSError, PhotoError
+from geomind.tars import SUFFIX as TAR_SUFFIX
+from geomind.tars import list_members, locate
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +75,20 @@ def find_photos(folder: Path | str) -> list[Path]:
 
     Symbolic links are followed, each real folder once. Hidden folders (``.thumbnails``, ``.Trash``) are left out, and
     so are the ``._name`` files that macOS leaves beside photos on foreign disks. Everything else with an image's ending
-    is listed, readable or not.
+    is listed, readable or not. A tar is walked like a folder, in its own order: ``a.tar/b.jpg`` is a photo in it.
+
+    Raises:
+        PhotoError: there is no such folder, or no photo in it.
+    """
+    folder = Path(folder)
+    return [folder / name for name in iter_photos(folder)]
+
+
+def iter_photos(folder: Path | str) -> Iterator[str]:
+    """Name what ``find_photos`` lists one after the other, relative to the folder, with "/" between the parts.
+
+    A folder's names are held packed, so that a million photos take some 30 MB where they lie in one folder, and less
+    where they lie in many.
 
     Raises:
         PhotoError: there is no such folder, or no photo in it.
@@ -82,21 +98,24 @@ def find_photos(folder: Path | str) -> list[Path]:
         raise PhotoError(f"There is no folder {folder}. Check the spelling.")
     if not folder.is_dir():
         raise PhotoError(f"{folder} is a file. Name the folder that holds it.")
-    photos = list(_walk(folder))
-    if not photos:
+    photos = _walk(os.fspath(folder))
+    first = next(photos, None)
+    if first is None:
         endings = " ".join(sorted(suffix[1:] for suffix in IMAGE_SUFFIXES))
         raise PhotoError(f"No photo in {folder} or its subfolders. Photos end in one of: {endings}.")
-    return photos
+    yield first
+    yield from photos
 
 
-def open_photo(path: Path | str, *, min_side: int | None = None) -> Image.Image:
+def open_photo(path: Path | str | bytes, *, min_side: int | None = None) -> Image.Image:
     """Decode a photo: RGB, upright, without metadata.
 
     Transparency is laid over white, an animation gives its first frame, 16-bit and float greys are scaled to 8 bits by
     their own range. Colour profiles are not applied. A truncated file is refused: its grey rest would be learned from.
 
     Args:
-        path: Any format of ``IMAGE_SUFFIXES``, recognised by content.
+        path: Any format of ``IMAGE_SUFFIXES``, recognised by content; it may lead through a tar: ``a.tar/b.jpg``. The
+            bytes of a photo will do too.
         min_side: A JPEG larger than this is shrunk by 2, 4 or 8 while it is decoded, its shorter side staying at least
             this long: about four times faster for a phone's photo, and what the network sees differs by 1.4 of 255.
 
@@ -157,8 +176,8 @@ class Preprocessing(BaseModel):
         """Turn an RGB photo of any shape into the network's input: (3, image_size, image_size)."""
         return self.normalize(self.square(image))
 
-    def read(self, path: Path | str) -> NDArray[np.float32]:
-        """Read a photo as the network's input: (3, image_size, image_size).
+    def read(self, path: Path | str | bytes) -> NDArray[np.float32]:
+        """Read a photo, or the bytes of one, as the network's input: (3, image_size, image_size).
 
         Raises:
             PhotoError: the photo cannot be read; the message is the reason.
@@ -166,17 +185,28 @@ class Preprocessing(BaseModel):
         return self.pixels(open_photo(path, min_side=self.image_size))
 
 
+NO_GPS = "no EXIF GPS"
+"""The reason of ``read_gps`` where nobody has said anything of a position."""
+
+ESTIMATE = "its position is an estimate of GeoMind"
+"""The reason of ``read_gps`` where GeoMind has."""
+
+ESTIMATE_MARK = "GeoMind estimate"
+"""What GeoMind writes into a photo's metadata beside a position of its own: a truth to nobody."""
+
+
 def read_gps(path: Path | str) -> tuple[float, float]:
     """Read latitude and longitude in degrees from a photo's metadata, without decoding its pixels.
 
     Asked in this order, the first that holds a position counts, even one that makes no sense: the photo's EXIF; a
-    sidecar ``photo.jpg.xmp`` (darktable, digiKam) or else ``photo.xmp`` (Adobe); the XMP inside the photo.
+    sidecar ``photo.jpg.xmp`` (darktable, digiKam) or else ``photo.xmp`` (Adobe); the XMP inside the photo. A position
+    that GeoMind itself estimated and wrote there is refused: nothing may be trained or judged with it.
 
     Raises:
         GPSError: the photo holds no usable position; the message is the reason.
         PhotoError: the file is no photo.
     """
-    fault = "no EXIF GPS"
+    fault = NO_GPS
     with _opened(path) as image:
         inside = image.info.get("xmp")
         try:
@@ -184,15 +214,30 @@ def read_gps(path: Path | str) -> tuple[float, float]:
         except Exception as error:  # noqa: BLE001  Pillow throws nearly every type on broken EXIF
             gps, fault = {}, f"EXIF cannot be read: {_words(error)}"
     if any(tag in gps for tag in _POSITION_TAGS):
+        _refuse_estimate(gps)
         return _position(gps)
     embedded = [inside] if isinstance(inside, str | bytes) else []
     for xmp in itertools.chain(_sidecars(Path(path)), embedded):
         if gps := _xmp_gps(xmp):
+            _refuse_estimate(gps)
             try:
                 return _position(gps)
             except GPSError as error:
                 raise GPSError(f"XMP {error}") from error
     raise GPSError(fault)
+
+
+def read_photo_bytes(path: Path | str) -> bytes:
+    """Read a photo's file as it is, be it on the disk or in a tar.
+
+    Raises:
+        PhotoError: it cannot be read, is empty or larger than ``MAX_BYTES``; the message is the reason.
+    """
+    try:
+        with _file(path) as file:
+            return file.read()
+    except (OSError, ValueError) as error:  # a ValueError is of a NUL in the path
+        raise PhotoError(_reason(error)) from error
 
 
 def position_fault(latitude: float, longitude: float) -> str:
@@ -207,26 +252,93 @@ def position_fault(latitude: float, longitude: float) -> str:
     return ""
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    """Give the photos below a folder depth first, names sorted, whatever loops its links make."""
+def _walk(root: str) -> Iterator[str]:
+    """Name the photos below a folder depth first, names sorted, whatever loops its links make."""
     visited: set[tuple[int, int]] = set()
-    waiting = [folder]
+    waiting = [("", _entries(root, visited))]
     while waiting:
-        path = waiting.pop()
-        if not _is_folder(path):
-            if path.suffix.lower() in IMAGE_SUFFIXES and not _is_leftover(path.name):
-                yield path
+        above, entries = waiting[-1]
+        entry = next(entries, None)
+        if entry is None:
+            waiting.pop()
             continue
-        if path is not folder and path.name.startswith("."):
-            continue
-        try:
-            status = path.stat()
-            if (status.st_dev, status.st_ino) in visited:
-                continue
-            visited.add((status.st_dev, status.st_ino))
-            waiting.extend(sorted(path.iterdir(), key=lambda entry: entry.name, reverse=True))
-        except OSError as error:
-            logger.warning("The folder %s is left out: %s.", path, _reason(error))
+        name, is_folder = entry
+        path = above + name
+        if is_folder:
+            waiting.append((f"{path}/", _entries(os.path.join(root, path), visited)))  # noqa: PTH118  strings
+        elif _is_photo(name):
+            yield path
+        else:
+            yield from (f"{path}/{member}" for member in _photos_in_tar(os.path.join(root, path)))  # noqa: PTH118
+
+
+_SORTED_AT_ONCE = 20_000
+
+
+def _entries(folder: str, visited: set[tuple[int, int]]) -> Iterator[tuple[str, bool]]:
+    """Give the photos, tars and folders right in a folder, sorted by name, and whether each is a folder.
+
+    Blocks of names are sorted and packed as they come, and merged as they are asked for: a million strings would take
+    100 MB. A record is the name, a NUL, which sorts before all else, and one byte for the kind.
+    """
+    blocks: list[bytes] = []
+    block: list[bytes] = []
+    try:
+        status = os.stat(folder)  # noqa: PTH116
+        if (status.st_dev, status.st_ino) in visited:
+            return
+        visited.add((status.st_dev, status.st_ino))
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                name, is_folder = entry.name, _is_folder(entry)
+                if _is_skipped(name, is_folder):
+                    continue
+                block.append(name.encode("utf-8", "surrogatepass") + (b"\0d" if is_folder else b"\0f"))
+                if len(block) == _SORTED_AT_ONCE:
+                    blocks.append(b"".join(sorted(block)))
+                    block.clear()
+    except OSError as error:
+        logger.warning("The folder %s is left out: %s.", folder, _reason(error))
+        return
+    blocks.append(b"".join(sorted(block)))
+    block.clear()
+    for record in heapq.merge(*map(_records, blocks)):
+        yield record[:-2].decode("utf-8", "surrogatepass"), record.endswith(b"d")
+
+
+def _records(block: bytes) -> Iterator[bytes]:
+    start = 0
+    while (nul := block.find(b"\0", start)) >= 0:
+        yield block[start : nul + 2]
+        start = nul + 2
+
+
+def _photos_in_tar(tar: str) -> Iterator[str]:
+    try:
+        names = list_members(tar)
+    except OSError as error:
+        logger.warning("The tar %s is left out: %s.", tar, _reason(error))
+        return
+    for name in names:
+        *folders, last = name.split("/")
+        if _is_photo(last) and not any(folder.startswith(".") for folder in folders):
+            yield name
+
+
+def _is_skipped(name: str, is_folder: bool) -> bool:
+    if is_folder:
+        return name.startswith(".")
+    return not (_is_photo(name) or (_suffix(name) == TAR_SUFFIX and not _is_leftover(name)))
+
+
+def _is_photo(name: str) -> bool:
+    return _suffix(name) in IMAGE_SUFFIXES and not _is_leftover(name)
+
+
+def _suffix(name: str) -> str:
+    """Give the ending of a name in lower case, as ``Path.suffix`` takes it, which is slow for a million."""
+    dot = name.rfind(".")
+    return name[dot:].lower() if dot > 0 else ""
 
 
 def _is_leftover(name: str) -> bool:
@@ -234,31 +346,39 @@ def _is_leftover(name: str) -> bool:
     return name.startswith("._") or (name.startswith(".") and ".partial." in name)
 
 
-def _is_folder(path: Path) -> bool:
+def _is_folder(entry: os.DirEntry[str]) -> bool:
     """Tell folders from photos; what may not even be looked at counts as a photo, whose row will say so."""
     try:
-        return path.is_dir()
+        return entry.is_dir()
     except OSError:
         return False
 
 
+def _file(path: Path | str) -> IO[bytes]:
+    """Open the bytes of a photo, in a tar too.
+
+    Raises:
+        PhotoError: there is no byte, or too many to be decoded.
+        OSError: there is no such file, or it cannot be opened.
+    """
+    place = locate(path)
+    if not place.size:
+        raise PhotoError("empty file")
+    if place.size > MAX_BYTES:
+        raise PhotoError("too many bytes: more than 1 GiB")
+    return place.open()
+
+
 @contextlib.contextmanager
-def _opened(path: Path | str) -> Iterator[ImageFile]:
+def _opened(path: Path | str | bytes) -> Iterator[ImageFile]:
     """Open an image without decoding it, and translate whatever Pillow and its codecs throw inside the block.
 
     Raises:
         PhotoError: the reason, in words that do not change from run to run.
     """
     try:
-        status = Path(path).stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise PhotoError("not a file")  # opening a pipe would wait forever
-        if not status.st_size:
-            raise PhotoError("empty file")
-        if status.st_size > MAX_BYTES:
-            raise PhotoError("too many bytes: more than 1 GiB")
-        _quiet_pillow()
-        with Path(path).open("rb") as file:
+        with io.BytesIO(path) if isinstance(path, bytes) else _file(path) as file:
+            _quiet_pillow()
             yield _identify(file)
     except PhotoError:
         raise
@@ -393,6 +513,18 @@ def _position(gps: dict[int, Any]) -> tuple[float, float]:
     return latitude, longitude
 
 
+def _refuse_estimate(gps: dict[int, Any]) -> None:
+    if _says_estimate(gps.get(ExifTags.GPS.GPSProcessingMethod)):
+        raise GPSError(ESTIMATE)
+
+
+def _says_estimate(method: object) -> bool:
+    """Tell our mark; EXIF puts eight bytes that name the encoding before it (EXIF 2.32, 4.6.6)."""
+    if isinstance(method, bytes):
+        return method.removeprefix(b"ASCII\0\0\0").startswith(ESTIMATE_MARK.encode())
+    return isinstance(method, str) and method.startswith(ESTIMATE_MARK)
+
+
 def _signed_degrees(gps: dict[int, Any], tag: ExifTags.GPS, ref_tag: ExifTags.GPS, hemispheres: str) -> float:
     """Read one coordinate: degrees, or degrees and minutes, or degrees, minutes and seconds, and its hemisphere.
 
@@ -454,6 +586,9 @@ _XMP_TAGS = {
 }
 """Full name of a property of XMP -> the tags of EXIF that it stands for."""
 
+_XMP_METHOD = "http://ns.adobe.com/exif/1.0/ GPSProcessingMethod"
+_XMP_KEYWORDS = "http://purl.org/dc/elements/1.1/ subject"
+
 _XMP_COORDINATE = re.compile(r"([\d.]+)(?:,([\d.]+))?(?:,([\d.]+))?([NSEW])", re.ASCII)
 """48,51.4937N or 48,51,29N (XMP specification, part 2, GPSCoordinate); some write 48.858N."""
 
@@ -469,17 +604,20 @@ def _xmp_gps(packet: bytes | str) -> dict[int, Any]:
     """
     if len(packet) > MAX_XMP_BYTES:
         raise GPSError("XMP cannot be read: more than 16 MiB")
+    wanted = {*_XMP_TAGS, _XMP_METHOD, _XMP_KEYWORDS}
     texts: dict[str, str] = {}
     inside: list[str] = []
 
     def begin(name: str, attributes: dict[str, str]) -> None:
         inside.append(name)
-        for each in attributes.keys() & _XMP_TAGS.keys():
+        for each in attributes.keys() & wanted:
             texts.setdefault(each, attributes[each])
 
     def read(text: str) -> None:
-        if inside[-1] in _XMP_TAGS:
-            texts[inside[-1]] = texts.get(inside[-1], "") + text
+        # A keyword stands in an item of a bag; programs that rewrite a sidecar keep keywords and drop the method.
+        name = _XMP_KEYWORDS if _XMP_KEYWORDS in inside[-3:] else inside[-1]
+        if name in wanted:
+            texts[name] = texts.get(name, "") + text
 
     def refuse(*_: object) -> None:
         raise GPSError("XMP cannot be read: it has a document type")
@@ -503,6 +641,8 @@ def _xmp_gps(packet: bytes | str) -> dict[int, Any]:
             if match is None:
                 raise GPSError(f"XMP {tag.name} is not of the form 48,51.5N: {text[:24]!r}")
             gps[tag], gps[ref_tag] = tuple(part for part in match.groups()[:3] if part is not None), match[4]
+    if gps and (_says_estimate(texts.get(_XMP_METHOD)) or ESTIMATE_MARK in texts.get(_XMP_KEYWORDS, "")):
+        gps[ExifTags.GPS.GPSProcessingMethod] = ESTIMATE_MARK
     return gps
 
 

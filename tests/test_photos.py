@@ -4,6 +4,7 @@ import csv
 import os
 import re
 import struct
+import tarfile
 import warnings
 import zlib
 from collections.abc import Mapping
@@ -21,7 +22,7 @@ from pydantic import ValidationError
 
 from geomind import photos
 from geomind.errors import GPSError, PhotoError
-from geomind.photos import Preprocessing, find_photos, open_photo, position_fault, read_gps
+from geomind.photos import Preprocessing, find_photos, open_photo, position_fault, read_gps, read_photo_bytes
 
 GPS_IFD = 0x8825
 ORIENTATION = 0x0112
@@ -49,6 +50,63 @@ def png_header(width: int, height: int) -> bytes:
 
     ihdr = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", ihdr) + chunk(b"IDAT", zlib.compress(b"\0" * 64)) + chunk(b"IEND", b"")
+
+
+def write_tar(path: Path, photos: Mapping[str, Path]) -> Path:
+    with tarfile.open(path, "w:", format=tarfile.GNU_FORMAT) as tar:
+        for name, photo in photos.items():
+            tar.add(photo, name)
+    return path
+
+
+class TestPhotosInTars:
+    def test_they_are_found_in_the_order_of_their_tar(self, tmp_path: Path) -> None:
+        photo = tmp_path / "a.jpg"
+        gradient().save(photo)
+        (tmp_path / "sub").mkdir()
+        names = ("z.JPG", "b/y.png", "b/y.json", "./x.jpg", ".trash/t.jpg", "._z.jpg", "../out.jpg", "z.JPG")
+        with tarfile.open(tmp_path / "sub" / "b.tar", "w:") as tar:
+            for name in names:
+                tar.add(photo, name)
+        (tmp_path / "c.tar").write_bytes(b"no tar")
+        (tmp_path / "gone.tar").symlink_to(tmp_path / "nothing")
+        (tmp_path / ".b.123.partial.tar").write_bytes((tmp_path / "sub" / "b.tar").read_bytes())
+        (tmp_path / "z.jpg").touch()
+        found = [path.relative_to(tmp_path).as_posix() for path in find_photos(tmp_path)]
+        assert found == ["a.jpg", "sub/b.tar/z.JPG", "sub/b.tar/b/y.png", "sub/b.tar/x.jpg", "z.jpg"]
+
+    def test_they_are_read_like_any_other(self, tmp_path: Path) -> None:
+        gps = {1: "N", 2: (48.0, 30.0, 0.0), 3: "W", 4: (2.0, 0.0, 0.0)}
+        photo = save_with_gps(tmp_path / "a.jpg", gps)
+        inside = write_tar(tmp_path / "t.tar", {"b/a.jpg": photo}) / "b" / "a.jpg"
+        assert np.array_equal(open_photo(inside, min_side=8), open_photo(photo, min_side=8))
+        assert read_gps(inside) == read_gps(photo) == (48.5, -2.0)
+        assert read_photo_bytes(inside) == read_photo_bytes(photo) == photo.read_bytes()
+        assert np.array_equal(Preprocessing(image_size=16).read(inside), Preprocessing(image_size=16).read(photo))
+
+    def test_what_cannot_be_read_says_why(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        gradient().save(tmp_path / "a.jpg")
+        (tmp_path / "empty.jpg").touch()
+        tar = write_tar(tmp_path / "t.tar", {"empty.jpg": tmp_path / "empty.jpg", "a.jpg": tmp_path / "a.jpg"})
+        cut = tmp_path / "cut.tar"
+        cut.write_bytes(tar.read_bytes()[:1100])
+        (tmp_path / "text.tar").write_text("no tar", encoding="utf-8")
+        for path, reason in (
+            (tar / "b.jpg", "no such file in its tar"),
+            (tar / ".." / "t.tar" / ".." / "a.jpg", "no such file in its tar"),
+            (tar / "empty.jpg", "empty file"),
+            (tar / "nul\0.jpg", "no such file in its tar"),
+            (cut / "a.jpg", "its tar is cut off"),
+            (tmp_path / "text.tar" / "a.jpg", "not a tar, or broken at its beginning"),
+            (tmp_path / "gone.tar" / "a.jpg", "no such file or directory"),
+            (tmp_path / "gone\0.tar" / "a.jpg", "cannot decode: embedded null byte"),
+        ):
+            for read in (open_photo, read_gps, read_photo_bytes):
+                with pytest.raises(PhotoError, match=f"^{re.escape(reason)}$"):
+                    read(path)
+        monkeypatch.setattr(photos, "MAX_BYTES", 100)
+        with pytest.raises(PhotoError, match=r"^too many bytes"):
+            open_photo(tar / "a.jpg")
 
 
 class TestFindPhotos:

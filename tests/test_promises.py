@@ -7,28 +7,31 @@ import importlib
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
 
 import geomind
-from geomind.config import DirectorConfig, ExpertConfig, Settings, load_config
+from geomind.config import AUGMENT_POLICIES, DirectorConfig, ExpertConfig, TrainingConfig, load_config
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "geomind"
 
 LAYERS = [
     {"errors", "progress"},
-    {"files", "devices", "spreadsheets"},
+    {"files", "devices", "spreadsheets", "logs", "tars"},
     {"geography", "config"},
-    {"photos"},
+    {"photos", "metrics"},
     {"checkpoints", "predictions"},
     {"backbones"},
+    {"networks", "runtimes"},
     {"director", "expert"},
     {"cascade"},
+    {"export"},
     {"data"},
     {"training", "inference"},
-    {"evaluation"},
+    {"evaluation", "bench"},
     {"demo"},
     {"cli"},
     {"__main__"},
@@ -83,12 +86,42 @@ def test_each_thing_has_one_door() -> None:
             assert "print(" not in text.replace("fingerprint(", ""), name
 
 
-@pytest.mark.parametrize(("name", "kind"), [("director", DirectorConfig), ("expert", ExpertConfig)])
-def test_shipped_settings_are_the_defaults_with_every_key(name: str, kind: type[Settings]) -> None:
-    path = ROOT / "configs" / f"{name}.yaml"
-    assert load_config(kind, path) == kind()
+SHIPPED = sorted((ROOT / "configs").glob("*.yaml"))
+
+
+def _kind(path: Path) -> type[TrainingConfig]:
+    return {"director": DirectorConfig, "expert": ExpertConfig}[path.stem.split("_")[0]]
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_shipped_settings_load_with_every_key(path: Path) -> None:
     values = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-    assert values.keys() == kind().model_dump().keys()
+    assert _keys(values) == _keys(load_config(_kind(path), path).model_dump())
+
+
+def _keys(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: _keys(value) if isinstance(value, dict) else None for key, value in values.items()}
+
+
+@pytest.mark.parametrize("name", ["director", "expert"])
+def test_shipped_settings_are_the_defaults(name: str) -> None:
+    path = ROOT / "configs" / f"{name}.yaml"
+    assert load_config(_kind(path), path) == _kind(path)()
+
+
+@pytest.mark.parametrize("name", ["director_v3", "expert_v1"])
+def test_original_recipes_are_what_they_were(name: str) -> None:
+    path = ROOT / "configs" / f"{name}.yaml"
+    config = load_config(_kind(path), path)
+    assert config.augment == AUGMENT_POLICIES["original"]
+    assert (config.image_size, config.learning_rate, config.weight_decay) == (224, 5e-4, 1e-4)
+    assert (config.schedule, config.plateau_factor, config.plateau_patience) == ("plateau", 0.5, 3)
+    assert (config.early_stopping_patience, config.select, config.backbone.weights) == (6, "loss", "imagenet")
+    if isinstance(config, DirectorConfig):
+        assert config.balanced_sampler
+        assert config.class_weights == "inverse"
+    if isinstance(config, ExpertConfig):
+        assert (config.loss, config.box_quantile, config.box_padding) == ("mse", 0, 0)
 
 
 def test_every_setting_says_what_it_is() -> None:

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from geomind import __version__
-from geomind.cli import data, demo, download, evaluate, infer, inspect, regions, train
+from geomind.cli import bench, data, demo, download, evaluate, infer, inspect, regions, train
 from geomind.errors import GeoMindError
 
 app = typer.Typer(
@@ -34,6 +34,7 @@ app.command("train-expert", rich_help_panel="Training")(train.train_expert)
 app.command("infer", rich_help_panel="Places")(infer.infer)
 app.command("evaluate", rich_help_panel="Places")(evaluate.evaluate)
 app.add_typer(regions.app, name="regions", rich_help_panel="Photos")
+app.add_typer(bench.app, name="bench", rich_help_panel="This machine")
 
 
 def _print_version(wanted: bool) -> None:

@@ -25,14 +25,14 @@ def demo(
 ) -> None:
     """The whole story on a synthetic world: draw photos, train Director and Experts, locate, judge, draw the map."""
     from geomind.cli.evaluate import print_evaluation
-    from geomind.cli.progress import Bars
+    from geomind.cli.progress import bars
     from geomind.demo import run_demo
     from geomind.evaluation.scoring import write_metrics
     from geomind.files import refuse_existing
 
     if json is not None:
         refuse_existing(json, overwrite=overwrite)
-    done = run_demo(output, quick=quick, backbone=backbone, seed=seed, overwrite=overwrite, progress=Bars())
+    done = run_demo(output, quick=quick, backbone=backbone, seed=seed, overwrite=overwrite, progress=bars())
     print_evaluation(done.evaluation)
     if json is not None:
         write_metrics(done.evaluation.metrics, json, overwrite=overwrite)

@@ -34,7 +34,7 @@ def photos(
     max_mb: Annotated[int, typer.Option(min=1, help="Refuse larger files, in MiB.")] = 64,
 ) -> None:
     """Fetch the photos of a table to where its paths say; run it again to go on where it stopped."""
-    from geomind.cli.progress import Bars
+    from geomind.cli.progress import bars
     from geomind.data.download import download_photos
     from geomind.data.http import Manners
     from geomind.data.licenses import parse_licenses
@@ -47,7 +47,7 @@ def photos(
             workers=workers,
             max_bytes=max_mb * 2**20,
             manners=Manners(per_second=rate),
-            progress=Bars(),
+            progress=bars(),
         )
     print(
         f"{done.rows:,} rows = {done.fetched:,} fetched + {done.present:,} there already + {done.dead:,} dead "
@@ -100,7 +100,7 @@ def flickr(
     """
     import os
 
-    from geomind.cli.progress import Bars
+    from geomind.cli.progress import bars
     from geomind.data.licenses import parse_licenses
     from geomind.data.sources.flickr import KEY_VARIABLE, FlickrQuery, search_flickr
 
@@ -115,7 +115,7 @@ def flickr(
     )
     key = os.environ.get(KEY_VARIABLE, "")
     with _says_how_to_go_on():
-        done = search_flickr(query, output, api_key=key, count=count, overwrite=overwrite, progress=Bars())
+        done = search_flickr(query, output, api_key=key, count=count, overwrite=overwrite, progress=bars())
     print(f"{done.photos:,} photos found{', the earlier ones before this run' if done.resumed else ''}.")
     if done.left_out:
         _print_reasons("left out because", done.left_out)

@@ -61,7 +61,7 @@ def inspect(
 
     Exit code 0: fit to train on, or to test on if every photo is `test`; 3: looked, and not fit; 1: could not look.
     """
-    from geomind.cli.progress import Bars
+    from geomind.cli.progress import bars
     from geomind.cli.tables import console as results
     from geomind.data.inspection import inspect_manifest, write_figures, write_verdicts
     from geomind.files import refuse_existing
@@ -86,7 +86,7 @@ def inspect(
 
         confused = find_hard_examples(manifest, predictions, regions=table, images_dir=images_dir)
     inspection = inspect_manifest(
-        manifest, regions=table, regions_file=regions, open_files=check_files, min_photos=min_photos, progress=Bars()
+        manifest, regions=table, regions_file=regions, open_files=check_files, min_photos=min_photos, progress=bars()
     )
     console = results()
     _print_counts(inspection, console)
@@ -107,7 +107,7 @@ def inspect(
 
         write_inspection_report(
             inspection, report, hard=confused, show_coordinates=show_coordinates, seed=seed, overwrite=overwrite,
-            progress=Bars(),
+            progress=bars(),
         )  # fmt: skip
         print(f"Report: {report}")
     _print_verdict(inspection, console)

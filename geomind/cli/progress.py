@@ -10,9 +10,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
-from geomind.progress import Advance
+from geomind.devices import is_first_process
+from geomind.progress import SILENT, Advance, Progress
 
 stderr = Console(stderr=True, width=None if sys.stderr.isatty() else 200)  # a log file wants its lines whole
+
+
+def bars() -> Progress:
+    """Give bars to the process that prints."""
+    return Bars() if is_first_process() else SILENT
 
 
 class Bars:

@@ -8,10 +8,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from geomind.training.stages import Skipped, Trained
+from geomind.devices import is_first_process
 
-Data = Annotated[Path, typer.Option(help="The manifest to learn from, made by `geomind prepare`.", show_default=False)]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from geomind.config import AnyConfig
+    from geomind.geography.regions import RegionTable
+    from geomind.training.experts import Outcome
+
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        help="The manifest to learn from, made by `geomind prepare`; with --resume, the one it began with.",
+        show_default=False,
+    ),
+]
 Config = Annotated[
     Path | None,
     typer.Option(help="A YAML of settings; keys that it leaves out keep their defaults.", show_default=False),
@@ -25,39 +37,58 @@ Set = Annotated[
         show_default=False,
     ),
 ]
+Select = Annotated[
+    str | None,
+    typer.Option(
+        metavar="loss|accuracy|geoscore",
+        help="Which epoch's weights are served; short for --set select=…; `loss` if neither is given.",
+        show_default=False,
+    ),
+]
 Models = Annotated[Path, typer.Option(help="The folder of models that the weights are put into.")]
 Runs = Annotated[Path, typer.Option(help="The folder that keeps each training's settings, metrics and curves.")]
+Resume = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="RUN",
+        help="Go on with an interrupted training: its folder below --runs-dir. Its settings and manifest are taken.",
+        show_default=False,
+    ),
+]
 Regions = Annotated[
     Path | None, typer.Option(help="A YAML table of regions; GeoMind's 13 if left out.", show_default=False)
 ]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing output.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing weights.")]
 
 
 def train_director(
-    data: Data,
+    data: Data = None,
     config: Config = None,
     set_: Set = None,
+    select: Select = None,
     models: Models = Path("saved_models"),
     runs_dir: Runs = Path("runs"),
+    resume: Resume = None,
     regions: Regions = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Stage 1: train the Director, which tells the region of a photo."""
-    from geomind.cli.progress import Bars
-    from geomind.config import DirectorConfig, load_config
+    from geomind.cli.progress import bars
+    from geomind.config import DirectorConfig
     from geomind.training import stages
 
+    manifest = _manifest(data, resume)
     trained = stages.train_director(
-        data,
-        load_config(DirectorConfig, config, set_ or ()),
+        manifest,
+        _settings(DirectorConfig, config, set_, select, resume),
         regions=_table(regions),
         models=models,
         runs=runs_dir,
+        resume=resume,
         overwrite=overwrite,
-        progress=Bars(),
+        progress=bars(),
     )
-    _print_trained([trained])
-    print(f"\nNext: geomind train-expert --region all --data {shlex.quote(str(data))}")
+    _print_outcomes([trained], f"geomind train-expert --region all --data {shlex.quote(str(manifest))}")
 
 
 def train_expert(
@@ -65,37 +96,94 @@ def train_expert(
         str,
         typer.Option(help="A region's id, as in 5, or `all`. `geomind regions show` lists them.", show_default=False),
     ],
-    data: Data,
+    data: Data = None,
     config: Config = None,
     set_: Set = None,
+    select: Select = None,
     models: Models = Path("saved_models"),
     runs_dir: Runs = Path("runs"),
+    trunk: Annotated[
+        str | None,
+        typer.Option(
+            metavar="own|director",
+            help="An image encoder of its own, or the Director's, frozen; short for --set trunk=…; `own` if left out.",
+            show_default=False,
+        ),
+    ] = None,
+    resume: Resume = None,
+    jobs: Annotated[
+        int, typer.Option(min=1, help="With --region all: how many Experts are trained at a time, sharing the cores.")
+    ] = 1,
     regions: Regions = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Stage 2: train the Expert of one region or of all, which tells the place inside it."""
-    from geomind.cli.progress import Bars
-    from geomind.config import ExpertConfig, load_config
-    from geomind.training import stages
+    """Stage 2: train the Expert of one region or of all, which tells the place inside it.
+
+    With --region all, Experts that are there are skipped and an interrupted one is gone on with.
+    """
+    from geomind.cli.progress import bars
+    from geomind.config import ExpertConfig
+    from geomind.training import experts, stages
 
     if region != "all" and not region.isdecimal():
         raise typer.BadParameter(f"'{region}' is no region id; give a number, or `all`.", param_hint="--region")
-    settings = load_config(ExpertConfig, config, set_ or ())
-    table = _table(regions)
-    done: list[Trained | Skipped]
-    if region == "all":
-        done = stages.train_all_experts(
-            data, settings, regions=table, models=models, runs=runs_dir, overwrite=overwrite, progress=Bars()
+    if region == "all" and resume is not None:
+        raise typer.BadParameter(
+            "with --region all, give the first command again: it finds what was interrupted.", param_hint="--resume"
         )
+    if region != "all" and jobs > 1:
+        raise typer.BadParameter("is for --region all.", param_hint="--jobs")
+    manifest = _manifest(data, resume)
+    settings = _settings(ExpertConfig, config, [*(set_ or ()), *_short("trunk", trunk)], select, resume)
+    table = _table(regions)
+    outcomes: list[Outcome]
+    if region == "all":
+        outcomes = experts.train_all_experts(
+            manifest, settings, regions=table, models=models, runs=runs_dir, jobs=jobs, overwrite=overwrite,
+            progress=bars(),
+        )  # fmt: skip
     else:
-        done = [
+        outcomes = [
             stages.train_expert(
-                data, int(region), settings, regions=table, models=models, runs=runs_dir, overwrite=overwrite,
-                progress=Bars(),
+                manifest, int(region), settings, regions=table, models=models, runs=runs_dir, resume=resume,
+                overwrite=overwrite, progress=bars(),
             )
         ]  # fmt: skip
-    _print_trained(done)
-    print(f"\nNext: geomind infer --images-dir PHOTOS --models {shlex.quote(str(models))}")
+    _print_outcomes(outcomes, f"geomind infer --images-dir PHOTOS --models {shlex.quote(str(models))}")
+
+
+def _manifest(data: Path | None, resume: Path | None) -> Path:
+    """Give the manifest that is asked for, or that of the training to resume."""
+    if data is not None:
+        return data
+    if resume is None:
+        raise typer.BadParameter("is missing: name a manifest, made by `geomind prepare`.", param_hint="--data")
+    from geomind.training.runs import Run
+
+    return Path(Run(resume).facts["data"])
+
+
+def _settings(
+    kind: type[AnyConfig], config: Path | None, set_: Sequence[str] | None, select: str | None, resume: Path | None
+) -> AnyConfig:
+    """Read the settings that are asked for; a training to resume has its own, which these come on top of."""
+    from geomind.config import DirectorConfig, load_config
+    from geomind.errors import ConfigError
+    from geomind.training.runs import Run
+
+    overrides = [*(set_ or ()), *_short("select", select)]
+    if config is None and resume is not None:
+        name = Run(resume).facts["name"]
+        if (name == "director") != (kind is DirectorConfig):
+            other = "train-director" if name == "director" else "train-expert"
+            raise ConfigError(f"{resume} is another training: it trains {name}; go on with it by `geomind {other}`.")
+        config = Run(resume).settings
+    return load_config(kind, config, overrides)
+
+
+def _short(key: str, value: str | None) -> list[str]:
+    """Write an option of its own as --set has it."""
+    return [] if value is None else [f"{key}={value}"]
 
 
 def _table(path: Path | None) -> RegionTable:
@@ -104,28 +192,34 @@ def _table(path: Path | None) -> RegionTable:
     return default_regions() if path is None else RegionTable.read(path)
 
 
-def _print_trained(done: list[Trained | Skipped]) -> None:
+def _print_outcomes(outcomes: Sequence[Outcome], next_command: str) -> None:
+    """Tell what was trained, and stop with exit code 1 if something could not be."""
     from rich.table import Table
 
     from geomind.cli.tables import console
-    from geomind.training.stages import Trained
+    from geomind.training.experts import Failed, Skipped
 
+    if not is_first_process():
+        return
     table = Table("trained", "photos", "validation", "epochs", "best epoch")
-    for outcome in done:
-        if isinstance(outcome, Trained):
+    for outcome in outcomes:
+        if isinstance(outcome, Failed):
+            table.add_row(outcome.name, "", "", "", "failed", style="red")
+        elif isinstance(outcome, Skipped):
+            table.add_row(outcome.name, "", "", "", "skipped", style="yellow")
+        else:
             metrics = "\n".join(f"{name.removeprefix('val_')} {value:.4g}" for name, value in outcome.metrics.items())
             table.add_row(
                 outcome.name, f"{outcome.photos:,}", f"{outcome.validation_photos:,}", str(outcome.epochs), metrics
             )  # fmt: skip
-        else:
-            table.add_row(outcome.name, "", "", "", "skipped", style="yellow")
     console().print(table)
-    for outcome in done:
-        if isinstance(outcome, Trained):
-            print(f"{outcome.name}: weights {outcome.weights}, run {outcome.run}")
-        else:
+    for outcome in outcomes:
+        if isinstance(outcome, Failed):
+            print(f"{outcome.name}: failed. {outcome.reason}")
+        elif isinstance(outcome, Skipped):
             print(f"{outcome.name}: skipped, {outcome.reason}")
-
-
-if TYPE_CHECKING:
-    from geomind.geography.regions import RegionTable
+        else:
+            print(f"{outcome.name}: weights {outcome.weights}, run {outcome.run}")
+    if any(isinstance(outcome, Failed) for outcome in outcomes):
+        raise typer.Exit(1)
+    print(f"\nNext: {next_command}")

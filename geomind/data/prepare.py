@@ -15,15 +15,25 @@ import pandas as pd
 from numpy.typing import NDArray
 
 import geomind
+from geomind.data.csv_table import read_chunks, read_header
 from geomind.data.journal import Done, Journal, open_journal
-from geomind.data.manifest import CITY, COLUMNS, check_ending, convert_manifest, stored_path
+from geomind.data.manifest import (
+    CITY,
+    COLUMNS,
+    check_ending,
+    convert_manifest,
+    manifest_writer,
+    photo_path,
+    stored_path,
+)
+from geomind.data.shards import SHARD_MB, ShardWriter, refuse_shards
 from geomind.data.sources import Format, ReadOptions, Records, Source, open_source, recognise, refuse_idle_options
 from geomind.errors import ManifestError, PhotoError
 from geomind.files import refuse_existing
 from geomind.geography.places import city_at, country_at
 from geomind.geography.regions import NO_REGION, RegionTable
 from geomind.photos import open_photo, position_fault
-from geomind.progress import SILENT, Progress
+from geomind.progress import SILENT, Advance, Progress
 
 REJECTED_COLUMNS = ("image_path", "source", "line", "reason")
 
@@ -55,6 +65,9 @@ class PrepareSummary:
     rejected_path: Path
     """The CSV of the rejected rows, there even without any."""
 
+    shards: int = 0
+    """How many shards were written."""
+
 
 def prepare(
     sources: Sequence[Path],
@@ -64,6 +77,8 @@ def prepare(
     kind: Format = Format.AUTO,
     options: ReadOptions | None = None,
     check_files: bool = True,
+    shards: Path | None = None,
+    shard_mb: int = SHARD_MB,
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress = SILENT,
@@ -84,15 +99,18 @@ def prepare(
         kind: What all sources are; they are told apart by themselves if left out.
         options: How sources are to be read.
         check_files: Without, a table is taken at its word, and photos may be elsewhere.
-        resume: Go on where a stopped run of the same arguments was; begin if there was none.
-        overwrite: Replace an existing manifest and its rejected rows.
+        shards: A folder for copies of the photos in shards; the manifest then names those.
+        shard_mb: Size of a shard in megabytes.
+        resume: Go on where a stopped run of the same arguments was; begin if there was none. Shards are begun anew.
+        overwrite: Replace an existing manifest, its rejected rows and the shards.
         progress: Shows the rows done.
 
     Raises:
         ManifestError: a source cannot be read, no source takes one of the options, or no row can be used; then only the
             rejected rows are written.
         PhotoError: a folder holds no photo.
-        OutputError: the manifest exists already or cannot be written, or the unfinished work is of another run.
+        OutputError: the manifest or a shard exists already or cannot be written, a photo that goes into a shard cannot
+            be read any more, or the unfinished work is of another run.
     """
     output = Path(output)
     options = options or ReadOptions()
@@ -102,6 +120,8 @@ def prepare(
         for path in (output, rejected_path):
             refuse_existing(path, overwrite=overwrite)
     paths = [Path(source) for source in sources]
+    if shards is not None:
+        refuse_shards(shards, paths, overwrite=overwrite or resume)
     kinds = tuple(recognise(path) if kind is Format.AUTO else kind for path in paths)
     refuse_idle_options(paths, kinds, options)
     opened = [open_source(path, each, options) for path, each in zip(paths, kinds, strict=True)]
@@ -112,6 +132,7 @@ def prepare(
         "choice of --check-files": str(check_files),
         "--columns, --images-dir, --min-accuracy or --licenses": options.fingerprint,
         "list of sources": str(len(opened)),
+        "--shards or --shard-size": "" if shards is None else f"{shard_mb} MB in {os.path.abspath(shards)}",  # noqa: PTH100
     }
     for path, each, source in zip(paths, kinds, opened, strict=True):
         absolute = os.path.abspath(path)  # noqa: PTH100
@@ -129,12 +150,21 @@ def prepare(
             if unfinished.exists():
                 refuse_existing(path, overwrite=overwrite)
         if not journal.done.finished:
+            if shards is not None:  # those of a finished run; ours are written once all is read
+                refuse_shards(shards, paths, overwrite=overwrite)
             _read(opened, journal, columns, output, _Checks(regions, check_files=check_files), progress)
         done = journal.done
         if journal.rejected_path.exists():
             journal.rejected_path.replace(rejected_path)
+        written = 0
         if done.used and journal.rows_path.exists():
-            convert_manifest(journal.rows_path, output)
+            if shards is None:
+                convert_manifest(journal.rows_path, output)
+            else:
+                output.unlink(missing_ok=True)  # its names may soon be those of other photos
+                with progress.track("Writing shards", done.used) as advance:
+                    written = _write_shards(journal.rows_path, output, shards, shard_mb, advance)
+                journal.rows_path.unlink()
     found, reasons = sum(done.read), Counter(done.reasons).most_common()
     left_out = sum((Counter(source.left_out) for source in opened), Counter[str]())
     if not found:
@@ -157,6 +187,7 @@ def prepare(
         splits=done.splits,
         kinds=kinds,
         rejected_path=rejected_path,
+        shards=written,
     )
 
 
@@ -193,6 +224,26 @@ def _read(
                 journal.add(rows[good].assign(**missing), rejected, keys, done)
                 advance(len(rows))
     journal.finish()
+
+
+def _write_shards(rows: Path, output: Path, folder: Path, shard_mb: int, advance: Advance) -> int:
+    """Put the photos of a CSV of rows into shards, then write the manifest that names them; say how many shards.
+
+    Raises:
+        OutputError: a photo cannot be read, or the disk is full.
+    """
+    home = os.path.abspath(output.parent)  # noqa: PTH100
+    extra = [name for name in read_header(rows) if name not in COLUMNS]
+    with manifest_writer(output, extra_columns=extra) as append, ShardWriter(folder, shard_mb=shard_mb) as writer:
+        for chunk in read_chunks(rows, _CHUNK_ROWS):
+            cells = chunk.cells.astype({"latitude": np.float64, "longitude": np.float64, "region_id": np.int64})
+            paths = []
+            for row in cells.to_dict("records"):
+                photo = writer.add(photo_path(output, row["image_path"]), {str(name): row[name] for name in row})
+                paths.append(stored_path(os.path.abspath(photo), home))  # noqa: PTH100
+                advance()
+            append(cells.assign(image_path=paths))
+    return writer.shards
 
 
 class _Checks:

@@ -21,13 +21,13 @@ from matplotlib.patches import PathPatch, Polygon
 from matplotlib.path import Path as Outline
 from numpy.typing import ArrayLike, NDArray
 
-from geomind.evaluation.metrics import THRESHOLDS_KM, Distances, distances_km, geoscore, share_within
 from geomind.evaluation.scoring import Evaluation
 from geomind.files import atomic_path, refuse_existing
 from geomind.geography import places, robinson
 from geomind.geography.boxes import Box
 from geomind.geography.regions import RegionTable
 from geomind.geography.sphere import Points, geodesic_median, haversine_km, km_per_degree_east
+from geomind.metrics import THRESHOLDS_KM, Distances, distances_km, geoscore, share_within
 
 INK = "#26323d"
 FAINT = "#8895a0"

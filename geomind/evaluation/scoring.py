@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from geomind.data.manifest import photo_path, read_manifest
 from geomind.errors import ManifestError, PhotoError
 from geomind.evaluation.matching import match_photos
-from geomind.evaluation.metrics import Distances, Metrics, distances_km, score_photos
 from geomind.files import atomic_path, refuse_existing
 from geomind.geography import places
 from geomind.geography.regions import NO_REGION, RegionTable, default_regions
 from geomind.geography.sphere import Points, geodesic_median
 from geomind.inference.engine import locate_photos
+from geomind.metrics import Distances, Metrics, distances_km, score_photos
 from geomind.photos import Preprocessing
 from geomind.predictions import Prediction, read_predictions
 from geomind.progress import SILENT, Progress

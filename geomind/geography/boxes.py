@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from geomind.geography.sphere import KM_PER_DEGREE, Points, km_per_degree_east, wrap_longitude
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Coordinates = TypeVar("Coordinates", NDArray[np.float64], "Tensor")
 
 SMALLEST_SIDE = 0.5
 """No fitted box is narrower than this, degrees: one town must still leave its Expert a scale to answer on."""
@@ -80,10 +86,17 @@ class Box:
 
     def denormalize(self, square: ArrayLike) -> Points:
         """Read points of the unit square back: (..., 2) -> (..., 2) degrees, longitude in [-180, 180]."""
-        square = np.asarray(square, dtype=np.float64)
+        latitude, longitude = self.degrees(np.asarray(square, dtype=np.float64))
+        return np.stack([np.clip(latitude, -90, 90), wrap_longitude(longitude)], axis=-1)
+
+    def degrees(self, square: Coordinates) -> tuple[Coordinates, Coordinates]:
+        """Stretch the unit square over the box: (..., 2) -> latitude (...), longitude (...), past 180 where the box is.
+
+        Arrays and torch tensors both, so that a loss in km and ``denormalize`` are of one box.
+        """
         latitude = self.lat_min + square[..., 0] * (self.lat_max - self.lat_min)
         longitude = self.lon_min + square[..., 1] * (self.lon_max - self.lon_min)
-        return np.stack([np.clip(latitude, -90, 90), wrap_longitude(longitude)], axis=-1)
+        return latitude, longitude
 
     def contains(self, points: ArrayLike) -> NDArray[np.bool_]:
         """Say which points lie in the box, its edges included: (..., 2) degrees -> (...)."""

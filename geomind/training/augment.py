@@ -10,7 +10,7 @@ from geomind.photos import Preprocessing
 def build_augment(config: AugmentConfig, preprocessing: Preprocessing) -> Augment | None:
     """Build the augmentation that the settings ask for, or None where they ask for none.
 
-    The order is the field's: crop, mirror, turn, then colour.
+    The order is the field's: crop, mirror, turn, then colour. All chance is that of torch's global generator.
     """
     from torchvision.transforms import v2
 

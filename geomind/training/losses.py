@@ -1,59 +1,143 @@
-"""What training minimises and how rare regions are made to count. It knows no networks and no loops."""
+"""What training minimises and how rare regions are made to count. It knows no networks and no loops.
+
+A loss gives one number a photo; the loop takes their mean over the photos of all devices. So a photo counts the same
+whatever batch it falls into, and class weights have their mean of 1 over the training set, not over a batch.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.utils.data import WeightedRandomSampler
+from torch import Tensor
 
 from geomind.config import DirectorConfig, ExpertConfig
+from geomind.geography.boxes import Box
+from geomind.geography.torch_sphere import great_circle_km
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-"""Outputs (N, …), targets (N, …) -> the mean loss, a scalar."""
+"""Outputs (N, …), targets (N, …) -> the loss of each photo, (N,) float32."""
 
-LARGEST_WEIGHT = 10.0
-"""No region weighs more than this many times one of average size: a handful of photos must not steer the Director."""
+EFFECTIVE_BETA = 0.9999
+"""Chance that a photo repeats nothing of a given other one of its region, as if there were 1 / (1 - beta) = 10,000
+different ones. The largest value that Cui et al. 2019 tried, since a region is as wide as a continent."""
+
+SMOOTH_L1_BETA = 0.1
+"""Share of the box's side up to which Smooth L1 squares an error; beyond it grows linearly."""
 
 
 def director_loss(config: DirectorConfig, region_ids: NDArray[np.int64], regions: int) -> Loss:
-    """Build cross-entropy over regions, weighted by region where the settings ask for it."""
-    weights = None
-    if config.balance == "class_weights":
-        weights = torch.from_numpy(region_weights(region_ids, regions).astype(np.float32))
-    return nn.CrossEntropyLoss(weight=weights, label_smoothing=config.label_smoothing)
+    """Build cross-entropy over regions, with class weights and focal where the settings ask for them.
 
+    The loss of a photo is Σ_c w_c t_c (1 - p_c)^γ (-log p_c): Lin et al. 2017, "Focal Loss for Dense Object Detection",
+    for labels t that may be shared among regions c.
 
-def director_sampler(
-    config: DirectorConfig, region_ids: NDArray[np.int64], regions: int
-) -> WeightedRandomSampler | None:
-    """Build a sampler that shows every region that has photos equally often, where the settings ask for it."""
-    if config.balance != "sampler":
-        return None
-    weights = 1 / np.bincount(region_ids, minlength=regions)[region_ids]
-    order = torch.Generator().manual_seed(config.seed)
-    return WeightedRandomSampler(weights.tolist(), num_samples=len(region_ids), generator=order)
+    Args:
+        config: The settings.
+        region_ids: (n,) region of each training photo, which the class weights are fitted to.
+        regions: How many regions there are.
 
-
-def region_weights(region_ids: NDArray[np.int64], regions: int) -> NDArray[np.float64]:
-    """Weigh regions inversely to their photos: (n,) ids -> (regions,).
-
-    A region of average size weighs 1, one without photos 0, and none more than ``LARGEST_WEIGHT``.
+    Returns:
+        The loss of logits (N, regions) and labels: region ids (N,) int64, or shares (N, regions) whose rows sum to 1.
     """
-    counts = np.bincount(region_ids, minlength=regions)
+    weights = torch.ones(regions)
+    if config.class_weights != "none":
+        fitted = region_weights(region_ids, regions, config.class_weights, config.class_weight_cap)
+        weights = torch.from_numpy(fitted.astype(np.float32))
+    gamma = config.focal_gamma
+
+    def loss(logits: Tensor, labels: Tensor) -> Tensor:
+        log_p = F.log_softmax(logits.float(), dim=1)
+        shares = labels if labels.is_floating_point() else F.one_hot(labels, regions)
+        terms = weights.to(log_p.device) * shares * -log_p
+        if gamma:
+            # Never quite 0, where the slope of a power below 1 is infinite.
+            unsure = (-torch.expm1(log_p)).clamp(min=torch.finfo(log_p.dtype).eps)
+            terms = terms * unsure**gamma
+        return terms.sum(dim=1)
+
+    return loss
+
+
+def plain_cross_entropy(logits: Tensor, region_ids: Tensor) -> Tensor:
+    """Measure -log p of the true region: logits (N, regions), ids (N,) -> (N,). What a Director's val_loss is.
+
+    Neither weighted nor focal nor smoothed, whatever is trained with, so that the val_loss of two recipes compare. The
+    original project stopped by its weighted criterion instead.
+    """
+    return F.cross_entropy(logits.float(), region_ids, reduction="none")
+
+
+def region_weights(
+    region_ids: NDArray[np.int64], regions: int, how: Literal["inverse", "effective_number"], cap: float
+) -> NDArray[np.float64]:
+    """Weigh regions by how rare their photos are: (n,) ids -> (regions,), 0 where there are none.
+
+    ``inverse`` is 1 / photos. ``effective_number`` is (1 - β) / (1 - β^photos): much the same for hundreds of photos,
+    nearly constant for tens of thousands, whose like the network has seen often enough (Cui et al. 2019,
+    "Class-Balanced Loss Based on Effective Number of Samples").
+
+    The mean over all photos is 1. Then no region may weigh more than ``cap`` times one of average size: a handful of
+    photos must not steer the Director.
+    """
+    counts = np.bincount(region_ids, minlength=regions).astype(np.float64)
     present = counts > 0
-    weights = np.zeros(regions)
-    weights[present] = np.minimum(counts[present].mean() / counts[present], LARGEST_WEIGHT)
+    raw = np.zeros(regions)
+    raw[present] = _rarity(counts[present], how)
+    most = cap * _rarity(counts[present].mean(), how)
+    weights: NDArray[np.float64] = np.minimum(raw, most) * counts.sum() / (raw @ counts)
     return weights
 
 
-def expert_loss(config: ExpertConfig) -> Loss:
-    """Build the loss on box-normalised coordinates; a place outside the box pulls no further than the box's edge.
+def _rarity(photos: Any, how: Literal["inverse", "effective_number"]) -> Any:
+    if how == "inverse":
+        return 1 / photos
+    return (1 - EFFECTIVE_BETA) / -np.expm1(photos * np.log(EFFECTIVE_BETA))
 
-    Smooth L1 turns linear at 0.1 of the box's side, where MSE goes on squaring the few places it cannot reach.
+
+def photo_weights(region_ids: NDArray[np.int64], regions: int) -> NDArray[np.float64]:
+    """Say how often to draw each photo so that regions are shown equally often: (n,) ids -> (n,), summing to 1."""
+    rarity = 1 / np.bincount(region_ids, minlength=regions)[region_ids]
+    weights: NDArray[np.float64] = rarity / rarity.sum()
+    return weights
+
+
+def double_corrections(config: DirectorConfig) -> str | None:
+    """Say in a sentence that the settings make up for rare regions twice; None where they do not.
+
+    Focal loss beside either is no such case: it goes by how sure the Director is of a photo, not by its region's
+    number of photos, and both its authors and those of the effective number train with weights besides.
     """
-    loss = nn.MSELoss() if config.loss == "mse" else nn.SmoothL1Loss(beta=0.1)
-    return lambda square, targets: loss(square, targets.clamp(0, 1))
+    if not config.balanced_sampler or config.class_weights == "none":
+        return None
+    return (
+        f"balanced_sampler and class_weights={config.class_weights} both make up for rare regions: a region shown k "
+        "times as often also weighs up to k times as much. Set class_weights=none, or balanced_sampler=false."
+    )
+
+
+def expert_loss(config: ExpertConfig, box: Box) -> Loss:
+    """Build the loss of points in the unit square of a box: outputs (N, 2), targets (N, 2) -> (N,).
+
+    ``mse`` and ``smooth_l1`` are means over both axes of the square, where a place outside the box pulls no further
+    than the box's edge. ``great_circle`` is the distance on the sphere in thousands of km, to where the place really
+    is: a degree east counts less in the north, and the two ends of a box around the globe are neighbours.
+    """
+    if config.loss == "great_circle":
+        return lambda square, targets: great_circle_km(_degrees(box, square), _degrees(box, targets)) / 1000
+
+    def loss(square: Tensor, targets: Tensor) -> Tensor:
+        square, targets = square.float(), targets.clamp(0, 1)
+        if config.loss == "mse":
+            return F.mse_loss(square, targets, reduction="none").mean(dim=1)
+        return F.smooth_l1_loss(square, targets, reduction="none", beta=SMOOTH_L1_BETA).mean(dim=1)
+
+    return loss
+
+
+def _degrees(box: Box, square: Tensor) -> Tensor:
+    return torch.stack(box.degrees(square.float()), dim=-1)

@@ -106,6 +106,38 @@ def test_a_stopped_command_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch) ->
     assert len(read_manifest("manifest.csv")) == 40
 
 
+def test_shards_are_written_and_every_later_command_reads_them() -> None:
+    Path("photos").mkdir()
+    for number in range(3):
+        Image.effect_noise((64, 48), 20 + 30 * number).convert("RGB").save(f"photos/{number}.png")
+    rows = "".join(f"photos/{number}.png,{48.8 + number},2.35\n" for number in range(3))
+    Path("t.csv").write_text("file,lat,lon\n" + rows, encoding="utf-8")
+    said = prepare("t.csv", "--shards", "shards", "--shard-size", "1").stdout
+    assert "Shards: 1 in shards" in said
+    paths = read_manifest("manifest.csv")["image_path"].tolist()
+    assert [path.rpartition("/")[0] for path in paths] == ["shards/photos-000000.tar"] * 3
+    inspected = CliRunner().invoke(app, ["inspect", "manifest.csv"])
+    assert "unreadable" not in inspected.output
+    assert "missing" not in inspected.output
+    again = prepare("manifest.csv", "--output", "again.csv").stdout
+    assert "3 photos found = 3 used + 0 rejected." in again
+    assert read_manifest("again.csv")["image_path"].tolist() == paths
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--shards", "s", "--no-check-files"], "--no-check-files is for photos that are elsewhere"),
+        (["--shard-size", "10"], "Say --shards FOLDER with it"),
+        (["--shards", "s", "--shard-size", "0"], "--shard-size"),
+    ],
+)
+def test_options_of_shards_that_make_no_sense_are_exit_code_2(arguments: list[str], reason: str) -> None:
+    Path("t.csv").write_text("file,lat,lon\na.jpg,48.85,2.35\n", encoding="utf-8")
+    assert reason in prepare("t.csv", *arguments, code=2).output
+    assert not Path("manifest.csv").exists()
+
+
 @pytest.mark.parametrize(
     ("splits", "following"),
     [

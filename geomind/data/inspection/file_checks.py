@@ -16,6 +16,7 @@ from PIL import Image
 from geomind.errors import PhotoError
 from geomind.photos import open_photo
 from geomind.progress import SILENT, Progress
+from geomind.tars import locate
 
 TINY_SIDE = 64
 """A picture whose shorter side is less, in pixels, is a thumbnail or an icon: a network sees 224."""
@@ -111,7 +112,7 @@ class _Look(NamedTuple):
 
 def _look(path: str) -> _Look:
     try:
-        size = os.stat(path).st_size  # noqa: PTH116  strings: a million Paths take too long
+        size = locate(path).size
     except FileNotFoundError:
         return _Look("missing", -1)
     except (OSError, ValueError) as error:
@@ -147,7 +148,7 @@ def _number_contents(
 
 def _checksum(path: str) -> str:
     try:
-        with open(path, "rb") as file:  # noqa: PTH123
+        with locate(path).open() as file:
             return hashlib.file_digest(file, "blake2b").hexdigest()[:32]
     except OSError:  # it was there a moment ago
         return path

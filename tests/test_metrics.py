@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geomind.evaluation.metrics import THRESHOLDS_KM, distances_km, geoscore, score_photos, share_within
+from geomind.metrics import THRESHOLDS_KM, distances_km, geoscore, score_photos, share_within
 
 INF = math.inf
 

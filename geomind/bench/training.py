@@ -1,0 +1,496 @@
+"""How much of the bare speed of a network our training keeps, on photos that are drawn for it. It prints nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from geomind.bench.timing import Compared, Spread, StepClock, StepsDone, interleave, legs, machine
+from geomind.checkpoints import Description, save_checkpoint
+from geomind.config import DirectorConfig, ExpertConfig
+from geomind.data.dataset import Batch, Draw, PhotoDataset
+from geomind.data.manifest import write_manifest
+from geomind.data.splits import split_by_place
+from geomind.data.world import sample_places
+from geomind.devices import pick_device, torch_threads_beside
+from geomind.director import DirectorNetwork
+from geomind.errors import OutputError, TrainingError
+from geomind.files import make_folder
+from geomind.geography.regions import default_regions
+from geomind.photos import Preprocessing
+from geomind.progress import SILENT, Progress
+from geomind.training.augment import build_augment
+from geomind.training.experts import train_all_experts
+from geomind.training.fit import Photos, Task, fit
+from geomind.training.losses import director_loss, plain_cross_entropy
+from geomind.training.processes import start_fabric
+from geomind.training.runs import Run
+from geomind.training.stages import Trained, train_director
+
+REGIONS = 13
+"""What the networks answer."""
+
+PHOTO_SIZE = (640, 480)
+"""Width and height of the drawn photos, pixels."""
+
+LEAST_PHOTOS = 60
+"""Fewer places cannot be split into photos to learn from and to be judged by."""
+
+_JPEG_QUALITY = 90
+_WARM_UP = 2
+"""Steps before those that are timed: memory is taken, and workers have decoded as far ahead as they may."""
+
+_DECODED = 60
+"""Photos a stretch of decoding."""
+
+_PASS_PHOTOS = 4
+"""Photos that a core embeds at a time; the maps of more do not fit into its caches."""
+
+GPU_BATCH = 256
+"""A GPU is not filled by less."""
+
+_GPU_STEPS = 50
+
+
+@dataclass(frozen=True)
+class TrainingFigures:
+    """What was measured, each share and ratio within neighbouring stretches of time."""
+
+    bare_images_per_s: Spread
+    """Forward, backward and optimiser step on tensors in memory."""
+    fit_images_per_s: Spread
+    """The same network in our training, from JPEGs on disk."""
+    ratio_to_bare: Spread
+    decode_images_per_s: Spread
+    """Reading and augmenting JPEGs, on one core."""
+    limit_to_bare: Spread
+    """What the ratio would be if no core ever waited, those that decode being the same ones."""
+    loop_share: Spread
+    """Share of a step that our loop and the library under it cost, from tensors in memory."""
+    lightning_share: Spread
+    """Share of a step that the library costs alone."""
+    embedding_seconds: Spread | None
+    """One pass of all photos through the trunk."""
+    frozen_seconds: Spread | None
+    """A Director and the Experts of all regions trained on that trunk."""
+    frozen_ratio: Spread | None
+    gpu_images_per_s: Spread | None
+    """Bare steps on a GPU, in bf16."""
+    gpu_loader_share: Spread | None
+    """Share of that which training from JPEGs reaches, with a worker on each core."""
+    settings: dict[str, Any]
+    machine: dict[str, Any]
+
+
+def bench_training(
+    config: DirectorConfig,
+    *,
+    rounds: int = 5,
+    steps: int = 6,
+    photos: int = 300,
+    frozen: bool = False,
+    progress: Progress = SILENT,
+) -> TrainingFigures:
+    """Measure training on this machine, with random weights and drawn photos that are deleted in the end.
+
+    Args:
+        config: Network, size, batch and workers; the steps are measured on the CPU whatever its device is.
+        rounds: How often each figure is measured.
+        steps: Training steps timed in each stretch.
+        photos: Photos drawn, ``LEAST_PHOTOS`` or more.
+        frozen: Measure also a Director and Experts on a frozen trunk, against one pass of all photos through it.
+        progress: Shows how far it is.
+
+    Raises:
+        ConfigError: no image encoder has this name, or it cannot see this size.
+        OutputError: the photos cannot be written.
+    """
+    config = config.model_copy(update={"device": "cpu"})
+    _network(config)  # a name that is none is refused before photos are drawn
+    with tempfile.TemporaryDirectory(prefix="geomind-bench-") as name, _quiet():
+        folder = Path(name)
+        paths = draw_photos(folder / "photos", photos, progress=progress)
+        bare, compared = _measure_steps(config, paths, folder, rounds, steps, progress)
+        embedding, training = _measure_frozen(config, paths, folder, rounds, progress) if frozen else ([], [])
+        gpu, on_gpu = (
+            _measure_gpu(gpu_config(config), paths, folder, rounds, progress) if torch.cuda.is_available() else ([], [])
+        )
+    return TrainingFigures(
+        bare_images_per_s=Spread.of(bare),
+        fit_images_per_s=Spread.of([each.figure for each in compared["fit"]]),
+        ratio_to_bare=Spread.of([each.ratio for each in compared["fit"]]),
+        decode_images_per_s=Spread.of([each.figure for each in compared["decoding"]]),
+        limit_to_bare=Spread.of([_limit(each.figure, bare=each.reference) for each in compared["decoding"]]),
+        loop_share=Spread.of([1 - each.ratio for each in compared["loop"]]),
+        lightning_share=Spread.of([1 - each.ratio for each in compared["lightning"]]),
+        embedding_seconds=Spread.of(embedding) if embedding else None,
+        frozen_seconds=Spread.of([each.figure for each in training]) if training else None,
+        frozen_ratio=Spread.of([each.ratio for each in training]) if training else None,
+        gpu_images_per_s=Spread.of(gpu) if gpu else None,
+        gpu_loader_share=Spread.of([each.ratio for each in on_gpu]) if on_gpu else None,
+        settings={
+            "backbone": config.backbone.name,
+            "image_size": config.image_size,
+            "batch_size": config.batch_size,
+            "workers": config.workers,
+            "rounds": rounds,
+            "steps": steps,
+            "photos": photos,
+        },
+        machine=machine(),
+    )
+
+
+def draw_photos(folder: Path, count: int, *, progress: Progress = SILENT) -> list[Path]:
+    """Draw JPEGs of ``PHOTO_SIZE`` that cost as much to read as photographs do: some 95 KB each, no two the same.
+
+    Raises:
+        OutputError: they cannot be written.
+    """
+    make_folder(folder)
+    paths = [folder / f"{number:06d}.jpg" for number in range(count)]
+    with progress.track("Drawing photos", count) as advance, ThreadPoolExecutor(os.cpu_count()) as pool:
+        for _ in pool.map(_draw, paths, range(count)):
+            advance(1)
+    return paths
+
+
+def _draw(path: Path, seed: int) -> None:
+    """Draw wide gradients, small blotches and the noise of a sensor."""
+    rng = np.random.default_rng(seed)
+    width, height = PHOTO_SIZE
+
+    def blotches(size: int) -> NDArray[np.float32]:
+        grid = rng.integers(0, 256, (height // size, width // size, 3), dtype=np.uint8)
+        return np.asarray(Image.fromarray(grid).resize(PHOTO_SIZE, Image.Resampling.BICUBIC), dtype=np.float32) - 128
+
+    noise = rng.normal(0, 5, (height, width, 1)).astype(np.float32)
+    pixels = 128 + 0.8 * blotches(120) + 0.25 * blotches(8) + noise
+    try:
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path, "JPEG", quality=_JPEG_QUALITY)
+    except OSError as error:
+        raise OutputError(f"Cannot write {path}: {error.strerror or error}. Free the disk.") from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep back what training advises about regions of few photos and runs to resume: these are nobody's."""
+    logger = logging.getLogger("geomind.training")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+# ── one step after the other ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _measure_steps(
+    config: DirectorConfig, paths: Sequence[Path], folder: Path, rounds: int, steps: int, progress: Progress
+) -> tuple[list[float], dict[str, list[Compared]]]:
+    others = {
+        "fit": functools.partial(fit_rate, config, paths, folder, steps),
+        "decoding": functools.partial(decode_rate, config, paths),
+        "loop": functools.partial(loop_rate, config, folder, steps),
+        "lightning": functools.partial(lightning_rate, config, steps),
+    }
+    with progress.track("Training steps", legs(rounds, len(others))) as advance:
+        return interleave(functools.partial(bare_rate, config, steps), others, rounds=rounds, advance=advance)
+
+
+def bare_rate(config: DirectorConfig, steps: int) -> float:
+    """Train on tensors in memory, by torch alone: -> images a second."""
+    device = pick_device(config.device)
+    network = _network(config).to(device)
+    return _step_rate(config, steps, network, _optimizer(config, network), Tensor.backward)
+
+
+def lightning_rate(config: DirectorConfig, steps: int) -> float:
+    """Do the bare step through Lightning Fabric: -> images a second."""
+    fabric = start_fabric(config)
+    network = _network(config)
+    wrapped, optimizer = fabric.setup(network, _optimizer(config, network))
+    return _step_rate(config, steps, wrapped, optimizer, fabric.backward)
+
+
+def loop_rate(config: DirectorConfig, folder: Path, steps: int) -> float:
+    """Train on tensors in memory in our loop: -> images a second."""
+    photos = _ReadyBatches(config, batches=_WARM_UP + steps + 1)
+    return _fit_rate(config.model_copy(update={"workers": 0}), photos, folder, steps, _WARM_UP)
+
+
+def fit_rate(config: DirectorConfig, paths: Sequence[Path], folder: Path, steps: int, warm_up: int = _WARM_UP) -> float:
+    """Train on JPEGs in our loop: -> images a second."""
+    # More batches than are timed: workers must not have come to the end while the clock runs.
+    batches = warm_up + steps + 2 * config.workers + 1
+    wanted = list(itertools.islice(itertools.cycle(paths), batches * config.batch_size))
+    return _fit_rate(config, _dataset(config, wanted), folder, steps, warm_up)
+
+
+def decode_rate(config: DirectorConfig, paths: Sequence[Path]) -> float:
+    """Read and augment JPEGs as a worker does: -> images a second of one core."""
+    photos = _dataset(config, paths[:_DECODED])
+    started = time.thread_time()
+    for number in range(len(photos)):
+        photos[Draw(number, seed=number)]
+    return len(photos) / (time.thread_time() - started)
+
+
+def _dataset(config: DirectorConfig, paths: Sequence[Path]) -> PhotoDataset:
+    preprocessing = Preprocessing(image_size=config.image_size)
+    return PhotoDataset(paths, _labels(len(paths)), preprocessing, augment=build_augment(config.augment, preprocessing))
+
+
+def _limit(decode_rate: float, *, bare: float) -> float:
+    """Give the share of bare steps left when the cores that take them decode as well.
+
+    A photo then takes 1 / bare of all cores, and 1 / decode_rate of one of them.
+    """
+    return 1 / (1 + bare / (decode_rate * (os.cpu_count() or 1)))
+
+
+def _fit_rate(config: DirectorConfig, photos: Photos, folder: Path, steps: int, warm_up: int) -> float:
+    network = _network(config)
+    task = Task(
+        title="the bench",
+        network=network,
+        whole=network,
+        loss=director_loss(config, _labels(len(photos)), REGIONS),
+        validation_loss=plain_cross_entropy,
+        score=_not_reached,
+        shown="accuracy",
+    )
+    clock = StepClock(steps, warm_up=warm_up)
+    with contextlib.suppress(StepsDone):
+        fit(task, photos, photos, config, Run(folder), _not_reached, fabric=start_fabric(config), progress=clock)
+    return config.batch_size * steps / clock.seconds
+
+
+def _step_rate(
+    config: DirectorConfig,
+    steps: int,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    backward: Callable[[Tensor], None],
+) -> float:
+    device = pick_device(config.device)
+    batch = _ready_batch(config)
+    pixels = batch.inputs.to(device).contiguous(memory_format=torch.channels_last)
+    labels = batch.targets.to(device)
+
+    def step() -> None:
+        with torch.autocast(device, torch.bfloat16, enabled=config.precision == "bf16"):
+            loss = F.cross_entropy(network(pixels), labels)
+        backward(loss)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    for _ in range(_WARM_UP):
+        step()
+    _finish(device)
+    started = time.perf_counter()
+    for _ in range(steps):
+        step()
+    _finish(device)
+    return config.batch_size * steps / (time.perf_counter() - started)
+
+
+def _finish(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+class _ReadyBatches:
+    """The same batch again and again, as if photos were decoded at no cost."""
+
+    ready = True
+
+    def __init__(self, config: DirectorConfig, *, batches: int) -> None:
+        self._batch = _ready_batch(config)
+        self.paths = [Path("in-memory")] * (batches * config.batch_size)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def blank(self) -> Batch:
+        return Batch(*(part[:1] for part in self._batch))
+
+    def __getitems__(self, draws: Sequence[Draw]) -> Batch:
+        del draws
+        return self._batch
+
+
+def _ready_batch(config: DirectorConfig) -> Batch:
+    random = torch.Generator().manual_seed(config.seed)
+    pixels = torch.randn(config.batch_size, 3, config.image_size, config.image_size, generator=random)
+    return Batch(pixels, torch.from_numpy(_labels(config.batch_size)), torch.arange(config.batch_size))
+
+
+def _labels(count: int) -> NDArray[np.int64]:
+    return np.arange(count, dtype=np.int64) % REGIONS
+
+
+def _network(config: DirectorConfig) -> DirectorNetwork:
+    torch.manual_seed(config.seed)
+    network = DirectorNetwork(config.backbone.name, config.image_size, REGIONS, config.dropout)
+    return network.to(memory_format=torch.channels_last).train()
+
+
+def _optimizer(config: DirectorConfig, network: nn.Module) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+
+
+def _not_reached(*_: object) -> Any:
+    raise AssertionError("the clock stops a training before its first epoch ends")
+
+
+# ── on a frozen trunk ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _measure_frozen(
+    config: DirectorConfig, paths: Sequence[Path], folder: Path, rounds: int, progress: Progress
+) -> tuple[list[float], list[Compared]]:
+    manifest = _manifest(paths, folder / "manifest.csv")
+    trunk = folder / "trunk.safetensors"
+    network = _settled_network(config, paths)
+    _save(network, config, trunk)
+    others = {"training": functools.partial(frozen_seconds, config, manifest, trunk, progress)}
+    with progress.track("Frozen trunk", legs(rounds, len(others))) as advance:
+        embedding, compared = interleave(
+            functools.partial(embedding_seconds, config, network, paths, progress), others, rounds=rounds,
+            advance=advance,
+        )  # fmt: skip
+    return embedding, compared["training"]
+
+
+def embedding_seconds(
+    config: DirectorConfig, network: DirectorNetwork, paths: Sequence[Path], progress: Progress = SILENT
+) -> float:
+    """Decode all photos and send them through the trunk once, and do nothing else: -> seconds.
+
+    Each core does both for a few photos of its own, so that none waits for another.
+    """
+    trunk = network.backbone.eval()
+    preprocessing = Preprocessing(image_size=config.image_size)
+
+    @torch.inference_mode()
+    def embed(few: Sequence[Path]) -> int:
+        pixels = torch.from_numpy(np.stack([preprocessing.read(path) for path in few]))
+        trunk(pixels.contiguous(memory_format=torch.channels_last))
+        return len(few)
+
+    few = [paths[first : first + _PASS_PHOTOS] for first in range(0, len(paths), _PASS_PHOTOS)]
+    threads = torch.get_num_threads()
+    started = time.perf_counter()
+    with (
+        torch_threads_beside(os.cpu_count() or 1),
+        ThreadPoolExecutor(threads) as pool,
+        progress.track("One pass of all photos", len(paths)) as advance,
+    ):
+        for done in pool.map(embed, few):
+            advance(done)
+    return time.perf_counter() - started
+
+
+def frozen_seconds(config: DirectorConfig, manifest: Path, trunk: Path, progress: Progress = SILENT) -> float:
+    """Train a Director and the Expert of each region on a frozen trunk, from no features at all: -> seconds.
+
+    Raises:
+        TrainingError: an Expert could not be trained.
+    """
+    shared = {
+        "backbone": {"name": config.backbone.name, "weights": str(trunk)},
+        "freeze": "backbone",
+        **config.model_dump(include={"image_size", "batch_size", "workers", "device", "seed"}),
+    }
+    director, expert = DirectorConfig.model_validate(shared), ExpertConfig.model_validate(shared)
+    regions = default_regions()
+    with tempfile.TemporaryDirectory(dir=manifest.parent) as name:
+        models, runs = Path(name) / "saved_models", Path(name) / "runs"
+        started = time.perf_counter()
+        train_director(manifest, director, regions=regions, models=models, runs=runs, progress=progress)
+        outcomes = train_all_experts(manifest, expert, regions=regions, models=models, runs=runs, progress=progress)
+        seconds = time.perf_counter() - started
+    for outcome in outcomes:
+        if not isinstance(outcome, Trained):
+            raise TrainingError(f"The Expert '{outcome.name}' was not trained: {outcome.reason}. Draw more --photos.")
+    return seconds
+
+
+def _manifest(paths: Sequence[Path], manifest: Path) -> Path:
+    """Give photos places over the world, as the demo's are spread, a tenth of which are to be judged by."""
+    places = sample_places(len(paths), seed=0)
+    split = split_by_place(
+        places[["latitude", "longitude"]].to_numpy(),
+        shares={"train": 0.9, "validation": 0.1},
+        groups=places["group"].to_numpy(),
+        strata=places["region_id"].to_numpy(),
+    )
+    image_paths = [path.relative_to(manifest.parent).as_posix() for path in paths]
+    write_manifest(places.assign(image_path=image_paths, split=split, source="geomind bench"), manifest)
+    return manifest
+
+
+def _settled_network(config: DirectorConfig, paths: Sequence[Path]) -> DirectorNetwork:
+    """Build a network whose normalisation knows such photos.
+
+    One that knows none emits denormal numbers, which a CPU takes ten times as long for.
+    """
+    network = _network(config)
+    preprocessing = Preprocessing(image_size=config.image_size)
+    pixels = torch.from_numpy(np.stack([preprocessing.read(path) for path in paths[: config.batch_size]]))
+    torch.optim.swa_utils.update_bn([pixels], network)
+    return network
+
+
+def _save(network: DirectorNetwork, config: DirectorConfig, path: Path) -> None:
+    description = Description(
+        kind="director",
+        region_table=default_regions().to_dict(),
+        preprocessing=Preprocessing(image_size=config.image_size),
+        backbone=config.backbone.name,
+        config={},
+    )
+    save_checkpoint(path, network.state_dict(), description)
+
+
+# ── on a GPU ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def gpu_config(config: DirectorConfig) -> DirectorConfig:
+    """Give the settings that a GPU is measured with: bf16, large batches, a decoding worker on each core."""
+    return config.model_copy(
+        update={"device": "cuda", "precision": "bf16", "batch_size": GPU_BATCH, "workers": os.cpu_count() or 1}
+    )
+
+
+def _measure_gpu(
+    config: DirectorConfig, paths: Sequence[Path], folder: Path, rounds: int, progress: Progress
+) -> tuple[list[float], list[Compared]]:
+    # Workers that are slower than the GPU deliver in bursts, a batch of each: several bursts are timed.
+    burst = max(config.workers, 1)
+    others = {"fit": functools.partial(fit_rate, config, paths, folder, 4 * burst, warm_up=2 * burst)}
+    with progress.track("Training steps on the GPU", legs(rounds, len(others))) as advance:
+        bare, compared = interleave(
+            functools.partial(bare_rate, config, _GPU_STEPS), others, rounds=rounds, advance=advance
+        )
+    return bare, compared["fit"]

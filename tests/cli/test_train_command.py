@@ -1,0 +1,155 @@
+"""`geomind train-director` and `geomind train-expert` as a person types them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conftest import Run as Typed
+from few_photos import PLACES, REGIONS, Interrupted, edit, write_photos
+
+from geomind.checkpoints import director_path, expert_path, read_description
+from geomind.cli import progress
+from geomind.config import DirectorConfig, load_config
+from geomind.training import runs
+
+TINY = ["--set", "backbone.name=scene_net", "--set", "backbone.weights=none", "--set", "image_size=32",
+        "--set", "max_epochs=2", "--set", "workers=0", "--set", "device=cpu", "--set", "batch_size=4"]  # fmt: skip
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return write_photos(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spare half of the time of trainings this short."""
+    monkeypatch.setattr(runs, "draw_curves", lambda *_, **__: None)
+
+
+def error(stderr: str) -> str:
+    (line,) = (line for line in stderr.splitlines() if line.startswith("Error: "))
+    assert "Traceback" not in stderr
+    return line
+
+
+def usage(said: tuple[int, str, str]) -> str:
+    code, _, stderr = said
+    assert code == 2
+    return " ".join(stderr.replace("│", " ").split())
+
+
+def interrupted(geomind: Typed, monkeypatch: pytest.MonkeyPatch, *words: object, at_batch: int = 3) -> Path:
+    """Press Ctrl-C at a batch of a training; give its run folder."""
+    with monkeypatch.context() as patch:
+        patch.setattr(progress, "bars", lambda: Interrupted(at_batch))
+        code, _, said = geomind(*words)
+    assert code == 130
+    (run,) = (path.parent for path in Path("runs").glob("*/snapshot.safetensors"))
+    assert f"Go on with --resume {run}" in " ".join(said.split())
+    return run
+
+
+def test_a_training_says_what_it_made_and_what_comes_next(geomind: Typed, data: Path) -> None:
+    code, said, _ = geomind("train-director", "--data", data, *TINY, "--select", "accuracy")
+    assert code == 0
+    assert "Director: weights saved_models/director/director.safetensors, run runs/director-" in said
+    assert f"Next: geomind train-expert --region all --data {data}" in said
+    assert read_description(director_path("saved_models")).config["select"] == "accuracy"
+    code, said, _ = geomind("train-expert", "--region", 6, "--data", data, *TINY, "--models", "saved_models")
+    assert code == 0
+    assert "East Asia: weights saved_models/experts/06-" in said
+    assert "Next: geomind infer --images-dir PHOTOS --models saved_models" in said
+
+
+def test_resume_takes_manifest_and_settings_from_the_run(
+    geomind: Typed, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = interrupted(geomind, monkeypatch, "train-director", "--data", data, *TINY)
+    before = load_config(DirectorConfig, run / "config.yaml")
+    code, said, _ = geomind("train-director", "--resume", run, "--set", "workers=1", "--set", "snapshot_seconds=5")
+    assert code == 0
+    assert f"run {run}" in said
+    assert read_description(director_path("saved_models")).config["seed"] == before.seed
+    assert len((run / "metrics.csv").read_text().splitlines()) == 3
+    code, _, said = geomind("train-director", "--resume", run, "--overwrite")
+    assert code == 1
+    assert "is finished: there is nothing to resume" in error(said)
+
+
+def test_resume_of_another_training_is_one_line(geomind: Typed, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = interrupted(geomind, monkeypatch, "train-expert", "--region", 6, "--data", data, *TINY)
+    for words, said in [
+        (["train-expert", "--region", 6, "--resume", run, "--set", "loss=mse"], "loss=smooth_l1, not mse"),
+        (["train-expert", "--region", 9, "--resume", run], "it trains expert-06, not expert-09"),
+        (["train-expert", "--region", 6, "--resume", "photos"], "photos is no run folder"),
+        (["train-director", "--resume", run], "it trains expert-06; go on with it by `geomind train-expert`"),
+    ]:
+        code, _, stderr = geomind(*words)
+        assert code == 1
+        assert said in error(stderr)
+    edit(data, longitude=lambda frame: frame["longitude"] + 0.5)
+    code, _, stderr = geomind("train-expert", "--region", 6, "--resume", run)
+    assert code == 1
+    assert "has changed since" in error(stderr)
+    data.unlink()
+    code, _, stderr = geomind("train-expert", "--region", 6, "--resume", run)
+    assert code == 1
+    assert str(data) in error(stderr)
+
+
+def test_an_expert_is_not_selected_by_accuracy(geomind: Typed, data: Path) -> None:
+    code, _, said = geomind("train-expert", "--region", 6, "--data", data, "--select", "accuracy")
+    assert code == 1
+    assert "an Expert has no accuracy; select its best epoch by loss or geoscore" in error(said)
+    code, _, said = geomind("train-director", "--data", data, "--select", "luck")
+    assert code == 1
+    assert "Setting 'select'" in error(said)
+    assert not Path("runs").exists()
+
+
+def test_what_is_typed_wrongly(geomind: Typed, data: Path) -> None:
+    assert "name a manifest" in usage(geomind("train-director"))
+    assert "name a manifest" in usage(geomind("train-expert", "--region", 6))
+    assert "it finds what was interrupted" in usage(
+        geomind("train-expert", "--region", "all", "--data", data, "--resume", "runs/expert-06")
+    )
+    assert "is for --region all" in usage(geomind("train-expert", "--region", 6, "--data", data, "--jobs", 2))
+    assert "'x' is no region id" in usage(geomind("train-expert", "--region", "x", "--data", data))
+    assert "--jobs" in usage(geomind("train-expert", "--region", "all", "--data", data, "--jobs", 0))
+    assert not Path("runs").exists()
+
+
+def test_all_experts_side_by_side(geomind: Typed, data: Path) -> None:
+    code, said, _ = geomind("train-expert", "--region", "all", "--jobs", 2, "--data", data, *TINY)
+    assert code == 0
+    for region in REGIONS.regions:
+        (row,) = (line for line in said.splitlines() if line.startswith("│") and region.name in line)
+        assert ("skipped" in row) == (region.id not in PLACES)
+        assert expert_path("saved_models", region).is_file() == (region.id in PLACES)
+    assert said.count("skipped, no photo for training") == 10
+    assert f"East Asia: weights {expert_path('saved_models', REGIONS[6])}, run runs/expert-06-" in said
+    assert "Next: geomind infer" in said
+
+
+def test_an_expert_that_fails_is_told_and_the_others_are_trained(geomind: Typed, data: Path) -> None:
+    for path in data.parent.glob("6-*.png"):
+        path.write_bytes(b"no photo")
+    code, said, _ = geomind("train-expert", "--region", "all", "--data", data, *TINY)
+    assert code == 1
+    (row,) = (line for line in said.splitlines() if line.startswith("│") and "East Asia" in line)
+    assert "failed" in row
+    assert "East Asia: failed. None of the training photos could be read" in said
+    assert "Next:" not in said
+    trained = {path.name[:2] for path in Path("saved_models/experts").iterdir()}
+    assert trained == {"02", "09"}
+
+
+def test_processes_that_torchrun_started_beside_the_first_print_nothing(
+    geomind: Typed, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    code, said, stderr = geomind("train-expert", "--region", 6, "--data", data, *TINY)
+    assert (code, said) == (0, "")
+    assert "━" not in stderr

@@ -2,7 +2,7 @@
 # make test   run the tests
 # make fuzz   run the property tests on new examples, a thousand each
 # make lint   check style and types
-# make bench  measure training on this machine, in about a quarter of an hour; leave it alone meanwhile
+# make bench  measure inference and training on this machine, in about half an hour; leave it alone meanwhile
 
 PYTHON ?= python3
 VENV := .venv
@@ -36,6 +36,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	touch $@
 
 bench: $(VENV)/.installed
+	$(BIN)/geomind bench infer
 	$(BIN)/geomind bench train --frozen --photos 5000 --rounds 3
 
 clean:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import logging
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geomind.checkpoints import check_regions, director_path, expert_path, read_description
+from geomind.checkpoints import Description, director_path, expert_path, read_description
 from geomind.devices import Device, pick_device
+from geomind.director import Director
 from geomind.errors import CheckpointError
+from geomind.expert import Expert, ExpertHead
 from geomind.geography.regions import RegionTable
 from geomind.geography.sphere import Points
 from geomind.photos import Preprocessing
 from geomind.predictions import Prediction, name_places
+from geomind.runtimes import Precision, Runtime
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +31,9 @@ REGION_MEDIAN = "no Expert for this region: the place is the region's median"
 
 Pixels = NDArray[np.float32]
 """Photos after preprocessing: (N, 3, S, S) float32."""
+
+Features = NDArray[np.float32]
+"""What the Director's image encoder makes of photos: (N, features) float32."""
 
 
 class Geolocator(Protocol):
@@ -49,42 +58,77 @@ class Cascade:
 
     def __init__(
         self,
-        director: Callable[[Pixels], NDArray[np.float32]],
+        director: Callable[[Pixels], tuple[NDArray[np.float32], Features]],
         experts: Mapping[int, Callable[[Pixels], Points]],
+        heads: Mapping[int, Callable[[Features], Points]] | None = None,
         *,
         regions: RegionTable,
         preprocessing: Preprocessing,
         region_medians: Mapping[int, tuple[float, float]],
     ) -> None:
-        """Join a Director (pixels -> (N, regions) probabilities) and Experts by region id (-> (N, 2) degrees)."""
+        """Join a Director and Experts.
+
+        Args:
+            director: Pixels -> (N, regions) probabilities and its (N, features).
+            experts: Those with an encoder of their own, by region id: pixels -> (N, 2) degrees. They are asked in the
+                order in which they come, so that those in memory can come first.
+            heads: Those on the Director's trunk, by region id: its features -> (N, 2) degrees.
+            regions: The table of regions.
+            preprocessing: How photos become pixels.
+            region_medians: The median place of each region, degrees.
+        """
         self._director = director
         self._experts = experts
+        self._heads = dict(heads or {})
         self.regions = regions
         self.preprocessing = preprocessing
         self.region_medians = dict(region_medians)
         self._missed: set[int] = set()
 
     @classmethod
-    def load(cls, models: Path | str, *, device: Device = "cpu") -> Cascade:
+    def load(
+        cls,
+        models: Path | str,
+        *,
+        runtime: Runtime = "auto",
+        precision: Precision = "fp32",
+        device: Device = "cpu",
+        threads: int | None = None,
+        max_memory_mb: int | None = None,
+    ) -> Cascade:
         """Load the Director of a models folder, and each Expert when the first photo needs it.
 
         Args:
             models: The folder.
+            runtime: Who runs the networks; `auto` takes the quickest that is installed.
+            precision: What they count in.
             device: `cpu`, `cuda`, or `auto` for a GPU where there is one.
+            threads: Cores that they use; None for all.
+            max_memory_mb: What the networks may take together, estimated; the Experts that were not asked for the
+                longest time make room. The Director and one Expert stay, whatever they take.
 
         Raises:
             CheckpointError: there is no Director, a file is broken, or an Expert does not fit the Director.
-            ConfigError: a GPU is asked for and there is none.
+            ConfigError: a GPU is asked for and there is none, or the runtime cannot do this.
+            MissingExtraError: the runtime is not installed.
         """
-        from geomind.director import Director
-
-        used = pick_device(device)
-        director = Director.load(director_path(models), used)
-        description = director.description
-        experts = _ExpertsOnDisk(Path(models), description.regions, description.preprocessing, used)
+        how: dict[str, Any] = {
+            "runtime": runtime,
+            "precision": precision,
+            "device": _pick_device(device),
+            "threads": threads,
+        }
+        models = Path(models)
+        description = read_description(director_path(models), "director")
+        paths = expert_paths(models, description)
+        on_trunk = {region_id for region_id, path in paths.items() if read_description(path).trunk is not None}
+        own = {region_id: path for region_id, path in paths.items() if region_id not in on_trunk}
+        director = Director.load(director_path(models), **how)
+        spare = None if max_memory_mb is None else max_memory_mb - director.memory_mb
         return cls(
-            director.probabilities,
-            experts,
+            director.answer,
+            _ExpertsOnDisk(own, spare, lambda path: Expert.load(path, **how)),
+            {region_id: ExpertHead.load(paths[region_id]).place for region_id in on_trunk},
             regions=description.regions,
             preprocessing=description.preprocessing,
             region_medians=description.region_medians,
@@ -92,12 +136,16 @@ class Cascade:
 
     def locate(self, pixels: Pixels, image_paths: Sequence[str]) -> list[Prediction]:
         """Answer where photos were taken: route each to its region, ask that region's Expert, name the place."""
-        probabilities = self._director(pixels)
+        probabilities, features = self._director(pixels)
         routed = probabilities.argmax(axis=1)
         places = np.empty((len(pixels), 2))
-        for region_id in np.unique(routed):
+        turn = {region_id: number for number, region_id in enumerate(self._experts)}
+        for region_id in sorted(np.unique(routed).tolist(), key=lambda region_id: turn.get(region_id, -1)):
             here = routed == region_id
-            places[here] = self.locate_in_region(pixels[here], int(region_id))
+            if region_id in self._heads:
+                places[here] = self._heads[region_id](features[here])
+            else:
+                places[here] = self._ask_expert(pixels[here], region_id)
         return name_places(
             [
                 Prediction(
@@ -107,7 +155,7 @@ class Cascade:
                     region_probability=float(probability[region_id]),
                     latitude=float(latitude),
                     longitude=float(longitude),
-                    error=None if int(region_id) in self._experts else REGION_MEDIAN,
+                    error=None if int(region_id) in self._heads or int(region_id) in self._experts else REGION_MEDIAN,
                 )
                 for image_path, region_id, probability, (latitude, longitude) in zip(
                     image_paths, routed, probabilities, places, strict=True
@@ -120,6 +168,11 @@ class Cascade:
 
         Without an Expert, the answer is the region's median place.
         """
+        if region_id in self._heads:
+            return self._heads[region_id](self._director(pixels)[1])
+        return self._ask_expert(pixels, region_id)
+
+    def _ask_expert(self, pixels: Pixels, region_id: int) -> Points:
         if region_id in self._experts:
             return self._experts[region_id](pixels)
         if region_id not in self._missed:
@@ -136,37 +189,75 @@ class Cascade:
 
 
 class _ExpertsOnDisk(Mapping[int, Callable[[Pixels], Points]]):
-    """The Experts that a models folder holds, each loaded when first asked; all are checked against the Director."""
+    """The Experts that a models folder holds, each loaded when first asked; those in memory come first."""
 
-    def __init__(self, models: Path, regions: RegionTable, preprocessing: Preprocessing, device: str) -> None:
-        self._regions = regions
-        self._device = device
-        self._paths = {r.id: path for r in regions.regions if (path := expert_path(models, r)).is_file()}
-        self._loaded: dict[int, Callable[[Pixels], Points]] = {}
-        for region_id, path in self._paths.items():
-            expert = read_description(path)
-            check_regions(path, expert, regions)
-            if expert.region_id != region_id:
-                raise CheckpointError(f"{path} is the Expert of region {expert.region_id}, not {region_id}. Move it.")
-            if expert.preprocessing != preprocessing:
-                raise CheckpointError(
-                    f"{path} was trained on other pixels ({expert.preprocessing}) than the Director ({preprocessing}). "
-                    f"Train it again with --set image_size={preprocessing.image_size}."
-                )
+    def __init__(self, paths: Mapping[int, Path], max_memory_mb: float | None, load: Callable[[Path], Expert]) -> None:
+        self._paths = paths
+        self._max_memory_mb = max_memory_mb
+        self._load = load
+        self._loaded: dict[int, Expert] = {}  # the one asked last comes last
 
     def __getitem__(self, region_id: int) -> Callable[[Pixels], Points]:
-        if region_id not in self._loaded:
-            from geomind.expert import Expert
+        expert = self._loaded.pop(region_id, None)
+        if expert is None:
+            expert = self._load(self._paths[region_id])
+            self._make_room(expert.memory_mb)
+        self._loaded[region_id] = expert
+        return expert.locate
 
-            expert = Expert.load(self._paths[region_id], regions=self._regions, device=self._device)
-            self._loaded[region_id] = expert.locate
-        return self._loaded[region_id]
+    def _make_room(self, needed_mb: float) -> None:
+        while (
+            self._loaded
+            and self._max_memory_mb is not None
+            and needed_mb + sum(expert.memory_mb for expert in self._loaded.values()) > self._max_memory_mb
+        ):
+            del self._loaded[next(iter(self._loaded))]
 
     def __contains__(self, region_id: object) -> bool:
         return region_id in self._paths
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self._paths)
+        yield from self._loaded
+        yield from (region_id for region_id in self._paths if region_id not in self._loaded)
 
     def __len__(self) -> int:
         return len(self._paths)
+
+
+def expert_paths(models: Path, director: Description) -> dict[int, Path]:
+    """Find the Experts of a models folder, by region id.
+
+    Raises:
+        CheckpointError: one is broken, or does not fit the Director.
+    """
+    paths = {r.id: path for r in director.regions.regions if (path := expert_path(models, r)).is_file()}
+    for region_id, path in paths.items():
+        expert = read_description(path, "expert", regions=director.regions)
+        if expert.region_id != region_id:
+            raise CheckpointError(f"{path} is the Expert of region {expert.region_id}, not {region_id}. Move it.")
+        if expert.preprocessing != director.preprocessing:
+            raise CheckpointError(
+                f"{path} was trained on other pixels ({expert.preprocessing}) than the Director "
+                f"({director.preprocessing}). Train it again with "
+                f"--set image_size={director.preprocessing.image_size}."
+            )
+        if expert.trunk is not None and expert.trunk != director.trunk:
+            raise CheckpointError(
+                f"{path} answers from the features of another Director than the one in {models}. Train it again with "
+                f"`geomind train-expert --region {region_id} --trunk director --overwrite`."
+            )
+    return paths
+
+
+def _pick_device(wanted: Device) -> str:
+    """Choose the device; torch, which takes a second to import, is asked only where there is a GPU's driver."""
+    if wanted == "cpu" or (wanted == "auto" and not _has_gpu_driver()):
+        return "cpu"
+    return pick_device(wanted)
+
+
+def _has_gpu_driver() -> bool:
+    with contextlib.suppress(OSError):
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+        return True
+    return False

@@ -52,8 +52,8 @@ class Description(Settings):
     box: tuple[float, float, float, float] | None = None
     """Expert: lat_min, lat_max, lon_min, lon_max of its box, degrees."""
     trunk: str | None = None
-    """Checksum of the encoder's weights: a Director's own, or of the Director whose features an Expert answers from; None
-    for an Expert that has its own encoder."""
+    """Checksum of the encoder's weights: a Director's own, or of the Director whose features an Expert answers from;
+    None for an Expert that has its own encoder."""
     region_medians: dict[int, tuple[float, float]] = Field(default_factory=dict)
     """Director: the geodesic median place of each region, degrees; the answer where an Expert is missing."""
 

@@ -125,7 +125,7 @@ class TrainingConfig(Settings):
     workers: int = Field(default=2, ge=0)
     """Processes that decode photos; 0 decodes in the training process."""
     cache_photos: bool = False
-    """Decode each photo once and keep it in memory; for sets that fit there once for each worker."""
+    """Decode each photo once, a quarter larger than the square, and keep it in memory: once for each worker."""
     snapshot_seconds: float = Field(default=300.0, ge=0)
     """Seconds between snapshots that `--resume` goes on from; there is one after each epoch besides."""
     tensorboard: bool = False
@@ -147,7 +147,7 @@ class DirectorConfig(TrainingConfig):
 
     balanced_sampler: bool = False
     """Show every region equally often: photos of rare regions several times an epoch, of common ones not each time."""
-    class_weights: Literal["none", "inverse", "effective_number"] = "inverse"
+    class_weights: Literal["none", "inverse", "effective_number"] = "effective_number"
     """How much a photo of a rare region weighs in the loss: the same, by 1 / photos, or by the effective number."""
     class_weight_cap: float = Field(default=10.0, ge=1)
     """No region weighs more than this many times one of average size."""

@@ -123,7 +123,7 @@ def run_demo(
     train_all_experts(manifest, expert, regions=regions, models=models, runs=runs, progress=progress)
 
     predictions = folder / "predictions.csv"
-    cascade = Cascade.load(models)
+    cascade = Cascade.load(models, runtime="torch")  # which is there already; others would make files first
     with torch_threads_beside(workers=1):
         infer(folder / "photos" / "test", predictions, cascade, batch_size=64, workers=1, progress=progress)
         evaluation = evaluate(predictions, manifest, split="test", cascade=cascade, progress=progress)

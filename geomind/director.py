@@ -3,61 +3,110 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
-from geomind.backbones import build_backbone
-from geomind.checkpoints import Description, check_finite, load_checkpoint, load_network
+from geomind.checkpoints import Description, check_finite, load_checkpoint, load_network, read_description
+from geomind.runtimes import Network, Precision, Runtime, open_network
 
+if TYPE_CHECKING:
+    import torch
 
-class DirectorNetwork(nn.Module):
-    """An image encoder with one linear layer over its pooled features: a logit a region."""
+    from geomind.networks import DirectorNetwork, WithFeatures
 
-    def __init__(self, backbone: str, image_size: int, regions: int, dropout: float = 0.0) -> None:
-        super().__init__()
-        self.backbone = build_backbone(backbone, image_size)
-        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(self.backbone.features, regions))
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Score regions: (N, 3, S, S) -> (N, regions) logits."""
-        logits: Tensor = self.head(self.backbone(pixels))
-        return logits
+__all__ = ["Director", "DirectorNetwork", "load_director_network"]
 
 
 class Director:
     """A trained Director that answers in NumPy."""
 
-    def __init__(
-        self, network: DirectorNetwork, description: Description, device: torch.device, path: Path | str = "the weights"
-    ) -> None:
-        self.network = network.to(device).eval()
+    def __init__(self, run: Network, description: Description, path: Path | str = "the weights") -> None:
         self.description = description
-        self._device = device
+        self.memory_mb = run.memory_mb
+        self._run = run
         self._path = path
 
     @classmethod
-    def load(cls, path: Path | str, device: str | torch.device = "cpu") -> Director:
+    def load(
+        cls,
+        path: Path | str,
+        device: str | torch.device = "cpu",
+        *,
+        runtime: Runtime = "torch",
+        precision: Precision = "fp32",
+        threads: int | None = None,
+    ) -> Director:
         """Load a Director from its weights file.
+
+        Args:
+            path: The weights file.
+            device: Where it runs.
+            runtime: Who runs it; only torch gives its ``network``.
+            precision: What it counts in.
+            threads: Cores it uses; None for all.
 
         Raises:
             CheckpointError: the file is missing, broken, or no Director's.
+            ConfigError: the runtime cannot do this.
+            MissingExtraError: the runtime is not installed.
         """
-        state, description = load_checkpoint(path, "director")
-        network = DirectorNetwork(description.backbone, description.preprocessing.image_size, len(description.regions))
-        load_network(network, state, path)
-        return cls(network, description, torch.device(device), path)
+        description = read_description(path, "director")
+        run = open_network(
+            path,
+            lambda: load_director_network(path),
+            runtime=runtime,
+            precision=precision,
+            threads=threads,
+            device=device,
+        )
+        return cls(run, description, path)
 
-    @torch.inference_mode()
+    @property
+    def network(self) -> DirectorNetwork:
+        """The torch module, for a training; a Director that another runtime runs has none."""
+        network: DirectorNetwork = self._run.module.network  # type: ignore[attr-defined]
+        return network
+
     def probabilities(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         """Tell how probable each region is: (N, 3, S, S) normalised pixels -> (N, regions), rows sum to 1.
 
         Raises:
             CheckpointError: the network answers with something that is no number.
         """
-        logits = self.network(torch.from_numpy(pixels).to(self._device))
-        probabilities: NDArray[np.float32] = logits.float().softmax(dim=1).cpu().numpy()
-        check_finite(probabilities, self._path)
-        return probabilities
+        return self.answer(pixels)[0]
+
+    def answer(self, pixels: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Tell how probable each region is, and the features it is told by: (N, regions) and (N, features).
+
+        Raises:
+            CheckpointError: the network answers with something that is no number.
+        """
+        logits, features = self._run(pixels)
+        check_finite(logits, self._path)
+        scores = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return scores / scores.sum(axis=1, keepdims=True), features
+
+
+def load_director_network(path: Path | str) -> WithFeatures:
+    """Make a Director's torch module from its weights file.
+
+    Raises:
+        CheckpointError: the file is missing, broken, or no Director's.
+    """
+    from geomind.networks import DirectorNetwork, WithFeatures
+
+    state, description = load_checkpoint(path, "director")
+    network = DirectorNetwork(description.backbone, description.preprocessing.image_size, len(description.regions))
+    load_network(network, state, path)
+    return WithFeatures(network)
+
+
+def __getattr__(name: str) -> Any:
+    """Give the torch module's class to those who train it; whoever only infers never imports torch."""
+    if name != "DirectorNetwork":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from geomind.networks import DirectorNetwork
+
+    return DirectorNetwork

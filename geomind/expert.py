@@ -2,79 +2,148 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
-from geomind.backbones import build_backbone
-from geomind.checkpoints import Description, check_finite, load_checkpoint, load_network
+from geomind.checkpoints import (
+    Description,
+    check_finite,
+    load_checkpoint,
+    load_network,
+    read_description,
+    read_head,
+)
 from geomind.geography.regions import RegionTable
 from geomind.geography.sphere import Points
+from geomind.runtimes import Network, Precision, Runtime, open_network
+
+if TYPE_CHECKING:
+    import torch
+
+    from geomind.networks import ExpertNetwork, WithFeatures
+
+__all__ = ["Expert", "ExpertHead", "ExpertNetwork", "load_expert_network"]
 
 
-class ExpertNetwork(nn.Module):
-    """An image encoder with a linear layer of two sigmoid units over its pooled features: (y_lat, y_lon) in [0, 1]²."""
+class ExpertHead:
+    """The last layer of an Expert: image features -> a point in its box. It is all of an Expert on a shared trunk.
 
-    def __init__(self, backbone: str, image_size: int, dropout: float = 0.0) -> None:
-        super().__init__()
-        self.backbone = build_backbone(backbone, image_size)
-        self.head = _Head(nn.Dropout(dropout), nn.Linear(self.backbone.features, 2), nn.Sigmoid())
+    It counts in float32 or more whatever its encoder counts in: near 1, bfloat16 has steps of 1/256, which are 20 km of
+    a box 5,000 km wide.
+    """
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Place photos in the unit square of the box: (N, 3, S, S) -> (N, 2)."""
-        square: Tensor = self.head(self.backbone(pixels))
-        return square
+    def __init__(
+        self,
+        weights: NDArray[np.float32],
+        bias: NDArray[np.float32],
+        description: Description,
+        path: Path | str = "the weights",
+    ) -> None:
+        """Take the linear layer's weights (2, features) and bias (2,)."""
+        self.description = description
+        self.box = description.fitted_box
+        self._weights, self._bias = weights.astype(np.float64), bias.astype(np.float64)
+        self._path = path
 
+    @classmethod
+    def load(cls, path: Path | str, *, regions: RegionTable | None = None) -> ExpertHead:
+        """Load the head of an Expert, without torch and without its encoder.
 
-class _Head(nn.Sequential):
-    """Layers that stay in float32 under autocast: near 1, bfloat16 has steps of 1/256, 20 km of a box 5,000 km wide."""
+        Raises:
+            CheckpointError: the file is missing, broken, no Expert's, or of another table of regions.
+        """
+        description = read_description(path, "expert", regions=regions)
+        return cls(*read_head(path), description, path)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Place features in the unit square: (N, features) -> (N, 2)."""
-        device = features.device.type
-        rounding = torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
-        with rounding:
-            square: Tensor = super().forward(features.float())  # type: ignore[no-untyped-call]
-        return square
+    def place(self, features: NDArray[np.float32]) -> Points:
+        """Place photos by their features: (N, features) -> (N, 2) degrees.
+
+        Raises:
+            CheckpointError: the answer is no number.
+        """
+        logits = features @ self._weights.T + self._bias
+        check_finite(logits, self._path)
+        square = (1 + np.tanh(logits / 2)) / 2  # the sigmoid, without overflow
+        return self.box.denormalize(square)
 
 
 class Expert:
     """A trained Expert that answers in degrees."""
 
-    def __init__(
-        self, network: ExpertNetwork, description: Description, device: torch.device, path: Path | str = "the weights"
-    ) -> None:
-        self.network = network.to(device).eval()
-        self.description = description
-        self.box = description.fitted_box
-        self._device = device
-        self._path = path
+    def __init__(self, run: Network, head: ExpertHead) -> None:
+        self.description = head.description
+        self.box = head.box
+        self.memory_mb = run.memory_mb
+        self._run = run
+        self._head = head
 
     @classmethod
     def load(
-        cls, path: Path | str, *, regions: RegionTable | None = None, device: str | torch.device = "cpu"
+        cls,
+        path: Path | str,
+        *,
+        regions: RegionTable | None = None,
+        device: str | torch.device = "cpu",
+        runtime: Runtime = "torch",
+        precision: Precision = "fp32",
+        threads: int | None = None,
     ) -> Expert:
-        """Load an Expert from its weights file; it must know ``regions`` where these are given.
+        """Load an Expert with an encoder of its own; it must know ``regions`` where these are given.
+
+        Args:
+            path: The weights file.
+            regions: The table of regions that it must know.
+            device: Where it runs.
+            runtime: Who runs it.
+            precision: What its encoder counts in.
+            threads: Cores it uses; None for all.
 
         Raises:
             CheckpointError: the file is missing, broken, no Expert's, or of another table of regions.
+            ConfigError: the runtime cannot do this.
+            MissingExtraError: the runtime is not installed.
         """
-        state, description = load_checkpoint(path, "expert", regions=regions)
-        network = ExpertNetwork(description.backbone, description.preprocessing.image_size)
-        load_network(network, state, path)
-        return cls(network, description, torch.device(device), path)
+        head = ExpertHead.load(path, regions=regions)
+        run = open_network(
+            path,
+            lambda: load_expert_network(path),
+            runtime=runtime,
+            precision=precision,
+            threads=threads,
+            device=device,
+        )
+        return cls(run, head)
 
-    @torch.inference_mode()
     def locate(self, pixels: NDArray[np.float32]) -> Points:
         """Place photos of the Expert's region: (N, 3, S, S) normalised pixels -> (N, 2) degrees.
 
         Raises:
             CheckpointError: the network answers with something that is no number.
         """
-        square = self.network(torch.from_numpy(pixels).to(self._device)).double().cpu().numpy()
-        check_finite(square, self._path)
-        return self.box.denormalize(square)
+        return self._head.place(self._run(pixels)[1])
+
+
+def load_expert_network(path: Path | str) -> WithFeatures:
+    """Make an Expert's torch module from its weights file.
+
+    Raises:
+        CheckpointError: the file is missing, broken, or no Expert's.
+    """
+    from geomind.networks import ExpertNetwork, WithFeatures
+
+    state, description = load_checkpoint(path, "expert")
+    network = ExpertNetwork(description.backbone, description.preprocessing.image_size)
+    load_network(network, state, path)
+    return WithFeatures(network)
+
+
+def __getattr__(name: str) -> Any:
+    """Give the torch module's class to those who train it; whoever only infers never imports torch."""
+    if name != "ExpertNetwork":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from geomind.networks import ExpertNetwork
+
+    return ExpertNetwork

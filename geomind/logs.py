@@ -51,6 +51,9 @@ def log_file(path: Path | str) -> Iterator[None]:
     logger.setLevel(min(logging.INFO, heard))
     try:
         yield
+    except Exception as error:
+        handler.handle(_ending(error))  # who catches it says it on; the file would know nothing of it
+        raise
     finally:
         for new in added:
             logger.removeHandler(new)
@@ -58,6 +61,11 @@ def log_file(path: Path | str) -> Iterator[None]:
         logger.setLevel(before)
         for other in others:
             other.removeFilter(as_before)
+
+
+def _ending(error: Exception) -> logging.LogRecord:
+    where = (type(error), error, error.__traceback__)
+    return logging.LogRecord(__name__, logging.ERROR, __file__, 0, "It ended early: %s", (error,), where)
 
 
 def _handlers_of(logger: logging.Logger) -> list[logging.Handler]:

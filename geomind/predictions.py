@@ -1,24 +1,22 @@
 """Predictions and their files: one photo, one row, one place or the reason why there is none. It asks no network.
 
-The fields of ``Prediction`` are the columns of predictions.csv, in order; writer, reader, server and evaluation take
-them from here. A cell is never run by a spreadsheet: see ``geomind.spreadsheets``.
+The fields of ``Prediction`` are the columns of predictions.csv, in order; writers, readers, server and evaluation take
+them from here. How each format holds them is told in ``geomind.outputs``, one file a format.
 """
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 from geomind.errors import ManifestError, OutputError
 from geomind.files import atomic_path, refuse_existing
 from geomind.geography import sphere
-from geomind.spreadsheets import guard, unguard
 
 
 def _number(decimals: int, low: float, high: float) -> Any:
@@ -109,7 +107,9 @@ _NUMBERS = tuple(
     for each in dataclasses.fields(Prediction)
     if each.metadata
 )
-_DECIMALS = {name: decimals for name, decimals, _, _ in _NUMBERS} | {"distance_km": 3}
+DECIMALS = {name: decimals for name, decimals, _, _ in _NUMBERS} | {"distance_km": 3}
+"""The columns that hold numbers, and the decimals they are written with."""
+
 _OPTIONAL_TEXT = ("region_name", "country", "city", "error")
 
 
@@ -128,9 +128,25 @@ def _checked(value: float, decimals: int, low: float, high: float, what: str) ->
 
 # ── files ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+FileFormat = Literal["csv", "parquet", "geojson", "kml", "gpx"]
+"""The formats that predictions are written in; CSV and Parquet are read back."""
+
+_FORMAT_OF_ENDING: dict[str, FileFormat] = {
+    ".csv": "csv",
+    ".parquet": "parquet",
+    ".geojson": "geojson",
+    ".kml": "kml",
+    ".gpx": "gpx",
+}
+
 
 def write_predictions(
-    predictions: Iterable[Prediction], path: Path | str, *, overwrite: bool = False, with_truth: bool | None = None
+    predictions: Iterable[Prediction],
+    path: Path | str,
+    *,
+    overwrite: bool = False,
+    with_truth: bool | None = None,
+    format: FileFormat | None = None,  # noqa: A002  the option is called so
 ) -> int:
     """Write predictions as they come, in order, in the format of the path's ending; return how many.
 
@@ -138,50 +154,63 @@ def write_predictions(
 
     Args:
         predictions: any iterable; it is read once.
-        path: where to; the ending chooses the format, ``.csv`` is the one there is.
+        path: where to; .csv, .parquet, .geojson, .kml or .gpx.
         overwrite: replace an existing file.
         with_truth: write the columns of the truth; ``None`` decides by the first prediction.
+        format: the format, whatever the ending.
 
     Raises:
         OutputError: the path exists, cannot be written, or has another ending.
         ValueError: a prediction knows its truth where the columns for it are not there.
     """
     path = Path(path)
-    refuse_output(path, overwrite=overwrite)
+    refuse_output(path, overwrite=overwrite, format=format)
     rows = iter(predictions)
     first = next(rows, None)
     if with_truth is None:
         with_truth = first is not None and first.truth is not None
+    if first is not None:
+        rows = itertools.chain([first], rows)
     columns = COLUMNS + TRUTH_COLUMNS if with_truth else COLUMNS
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        return _write_csv(rows if first is None else itertools.chain([first], rows), columns, file)
+    write = _writer(format or _FORMAT_OF_ENDING[path.suffix.lower()])
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        return write(rows if with_truth else _without_truth(rows), columns, file)
 
 
-def refuse_output(path: Path | str, *, overwrite: bool) -> None:
+def refuse_output(path: Path | str, *, overwrite: bool, format: FileFormat | None = None) -> None:  # noqa: A002
     """Stop before work begins whose predictions could not be written to ``path``.
 
     Raises:
-        OutputError: the path exists and ``overwrite`` is false, cannot be written, or has another ending than .csv.
+        OutputError: the path exists and ``overwrite`` is false, cannot be written, or its ending names no format.
     """
-    if Path(path).suffix.lower() != ".csv":
-        raise OutputError(f"Cannot write {path}: predictions are written as CSV. Choose a name that ends in .csv.")
+    if format is None and Path(path).suffix.lower() not in _FORMAT_OF_ENDING:
+        *most, last = _FORMAT_OF_ENDING
+        raise OutputError(
+            f"Cannot write {path}: its ending names no format. Choose a name that ends in {', '.join(most)} or {last}."
+        )
     refuse_existing(path, overwrite=overwrite)
 
 
-def _write_csv(predictions: Iterable[Prediction], columns: Sequence[str], file: IO[str]) -> int:
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(columns)
-    count = 0
+def _writer(format: FileFormat) -> Callable[[Iterable[Prediction], Sequence[str], IO[bytes]], int]:  # noqa: A002
+    """Give the function that writes a format: predictions, columns, file -> how many."""
+    if format == "parquet":
+        from geomind.outputs import parquet  # loads pyarrow, which the others need not
+
+        return parquet.write
+    from geomind.outputs import csv_rows, geojson, gpx, kml
+
+    return {"csv": csv_rows.write, "geojson": geojson.write, "kml": kml.write, "gpx": gpx.write}[format]
+
+
+def _without_truth(predictions: Iterable[Prediction]) -> Iterator[Prediction]:
     for prediction in predictions:
-        if prediction.truth is not None and len(columns) == len(COLUMNS):
+        if prediction.truth is not None:
             raise ValueError(f"{prediction.image_path} knows its truth and the first row did not: say with_truth=True.")
-        writer.writerow([_cell(name, getattr(prediction, name)) for name in columns])
-        count += 1
-    return count
+        yield prediction
 
 
 def read_predictions(path: Path | str) -> list[Prediction]:
-    """Read a predictions.csv back: the same predictions in the same order.
+    """Read a CSV or Parquet of predictions back: the same predictions in the same order.
 
     Columns may stand in any order and others beside them are left alone. The link and the distance are not read but
     derived again from the coordinates.
@@ -189,63 +218,38 @@ def read_predictions(path: Path | str) -> list[Prediction]:
     Raises:
         ManifestError: the file cannot be read, a column is missing, or a row is not a valid prediction.
     """
-    path = Path(path)
-    try:
-        # utf-8-sig: a spreadsheet that saves the file again puts a byte order mark before the first column's name.
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            header = reader.fieldnames or ()
-            if missing := [name for name in COLUMNS if name not in header]:
-                raise ManifestError(
-                    f"{path} is not a predictions.csv: it has no column {', '.join(missing)}. "
-                    "Write one with `geomind infer`."
-                )
-            names = [each.name for each in dataclasses.fields(Prediction) if each.init and each.name in header]
-            predictions = []
-            for row in reader:
-                if None in row:
-                    raise ManifestError(f"{path}, line {reader.line_num}: the row has more cells than the header.")
-                try:
-                    predictions.append(Prediction(**{name: _value(name, row[name]) for name in names}))  # type: ignore[arg-type]
-                except ValueError as error:
-                    raise ManifestError(f"{path}, line {reader.line_num}: {error}") from error
-            return predictions
-    except OSError as error:
-        raise ManifestError(f"Cannot read {path}: {(error.strerror or str(error)).lower()}.") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ManifestError(
-            f"{path} is not a CSV file in UTF-8: {error}. Write it again with `geomind infer`."
-        ) from error
+    return list(iter_predictions(path))
 
 
-# ── cells ────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _cell(name: str, value: str | float | None) -> str:
-    """Write one value as a cell that no spreadsheet runs and that ``_value`` reads back exactly."""
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        return f"{value:.{_DECIMALS[name]}f}"
-    return guard(value)
-
-
-def _value(name: str, cell: str | None) -> str | float | None:
-    """Read one cell: the inverse of ``_cell``.
+def iter_predictions(path: Path | str) -> Iterator[Prediction]:
+    """Read a CSV or Parquet of predictions row by row, as ``read_predictions`` does, for those too many to be kept.
 
     Raises:
-        ValueError: the column holds numbers and the cell none, or the row is too short.
+        ManifestError: the file cannot be read, a column is missing, or a row is not a valid prediction.
     """
-    if cell is None:
-        raise ValueError(f"the row ends before {name}.")
-    if cell == "":
-        return None
-    if name in _DECIMALS:
+    path = Path(path)
+    if path.suffix.lower() == ".parquet":
+        from geomind.outputs.parquet import read
+    else:
+        from geomind.outputs.csv_rows import read
+    for where, values in read(path):
         try:
-            return float(cell)
-        except ValueError:
-            raise ValueError(f"{name} '{cell}' is not a number.") from None
-    return unguard(cell)
+            yield Prediction(**values)
+        except (TypeError, ValueError) as error:
+            raise ManifestError(f"{path}, {where}: {error}") from error
+
+
+def readable_columns(header: Sequence[str], path: Path) -> list[str]:
+    """Give the columns of a file that a ``Prediction`` is made from.
+
+    Raises:
+        ManifestError: the header is not that of predictions.
+    """
+    if missing := [name for name in COLUMNS if name not in header]:
+        raise ManifestError(
+            f"{path} is not a predictions.csv: it has no column {', '.join(missing)}. Write one with `geomind infer`."
+        )
+    return [each.name for each in dataclasses.fields(Prediction) if each.init and each.name in header]
 
 
 # ── names of places ──────────────────────────────────────────────────────────────────────────────────────────────────

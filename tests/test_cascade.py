@@ -8,10 +8,19 @@ import pytest
 import torch
 from conftest import SIZE, describe
 
+from geomind import cascade as cascade_module
 from geomind.cascade import REGION_MEDIAN, Cascade
-from geomind.checkpoints import director_path, expert_path, save_checkpoint
+from geomind.checkpoints import (
+    director_path,
+    expert_path,
+    load_checkpoint,
+    read_description,
+    save_checkpoint,
+    state_checksum,
+)
+from geomind.director import Director
 from geomind.errors import CheckpointError
-from geomind.expert import ExpertNetwork
+from geomind.expert import Expert, ExpertNetwork
 from geomind.geography.regions import default_regions
 from geomind.photos import Preprocessing
 
@@ -25,11 +34,11 @@ def painted(*region_ids: int) -> np.ndarray:
     return pixels
 
 
-def director(pixels: np.ndarray) -> np.ndarray:
+def director(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Read the region off the first pixel, so that a test can choose each photo's route."""
     probabilities = np.full((len(pixels), len(REGIONS)), 0.3 / (len(REGIONS) - 1), dtype=np.float32)
     probabilities[np.arange(len(pixels)), pixels[:, 0, 0, 0].astype(int)] = 0.7
-    return probabilities
+    return probabilities, pixels[:, 0, 0, :4]
 
 
 class CountingExpert:
@@ -115,3 +124,94 @@ def test_a_folder_without_a_director_is_named(tmp_path: Path) -> None:
     torch.save({}, tmp_path / "x")  # a folder with something else in it is no better
     with pytest.raises(CheckpointError, match=str(director_path(tmp_path))):
         Cascade.load(tmp_path)
+
+
+def on_the_directors_trunk(models: Path, region_id: int) -> Path:
+    """Make the Expert of a region a head on the Director's trunk; it answers as a full one with a copy of it does."""
+    path = director_path(models)
+    state, description = load_checkpoint(path, "director")
+    trunk = {name: tensor for name, tensor in state.items() if name.startswith("backbone.")}
+    checksum = state_checksum({name.removeprefix("backbone."): tensor for name, tensor in trunk.items()})
+    save_checkpoint(path, state, description.model_copy(update={"trunk": checksum}))
+    head = {name: t for name, t in ExpertNetwork("scene_net", SIZE).state_dict().items() if name.startswith("head.")}
+    about = describe("expert", REGIONS, region_id=region_id, box=(40.0, 60.0, 0.0, 30.0))
+    save_checkpoint(models / "full.safetensors", {**trunk, **head}, about)
+    shared = expert_path(models, REGIONS[region_id])
+    save_checkpoint(shared, head, about.model_copy(update={"trunk": checksum}))
+    return shared
+
+
+@pytest.mark.parametrize("runtime", ["torch", "onnx"])
+def test_an_expert_on_the_directors_trunk_needs_no_pass(
+    runtime: str, models: Path, pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_the_directors_trunk(models, 5)
+    full = Expert.load(models / "full.safetensors").locate(pixels)
+    assert np.ptp(full, axis=0).min() > 1e-3
+    loaded = Cascade.load(models, runtime=runtime)
+    passes: list[int] = []
+    answer = loaded._director
+    monkeypatch.setattr(loaded, "_director", lambda pixels: passes.append(len(pixels)) or answer(pixels))
+    monkeypatch.setattr(Expert, "load", lambda *_, **__: pytest.fail("no Expert has an encoder of its own here"))
+    np.testing.assert_allclose(loaded.locate_in_region(pixels, 5), full, rtol=0, atol=1e-3)
+    probabilities, features = answer(pixels)
+    probabilities[:] = np.eye(13, dtype=np.float32)[[5, 7, 5, 5, 7, 5]]
+    monkeypatch.setattr(loaded, "_director", lambda pixels: (probabilities, features))
+    found = loaded.locate(pixels, list("abcdef"))
+    assert [p.error for p in found] == [None, REGION_MEDIAN, None, None, REGION_MEDIAN, None]
+    for number in (0, 2, 3, 5):
+        assert (found[number].latitude, found[number].longitude) == pytest.approx(tuple(full[number]), abs=1e-3)
+    assert passes == [6]
+
+
+def test_an_expert_on_another_directors_trunk_is_refused(models: Path) -> None:
+    on_the_directors_trunk(models, 5)
+    state, description = load_checkpoint(director_path(models), "director")
+    save_checkpoint(director_path(models), state, description.model_copy(update={"trunk": "other"}))
+    with pytest.raises(CheckpointError, match="train-expert --region 5 --trunk director --overwrite"):
+        Cascade.load(models)
+
+
+def test_a_damaged_head_is_refused(models: Path) -> None:
+    path = on_the_directors_trunk(models, 5)
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(CheckpointError, match="its checksum does not match"):
+        Cascade.load(models, runtime="torch")
+
+
+def test_experts_that_were_not_asked_for_long_make_room(
+    models: Path, pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    about = describe("expert", REGIONS, region_id=9, box=(0.0, 1.0, 0.0, 1.0))
+    save_checkpoint(expert_path(models, REGIONS[9]), ExpertNetwork("scene_net", SIZE).state_dict(), about)
+    loads: list[int | None] = []
+    load = Expert.load
+
+    def counted(path: Path, **how: object) -> Expert:
+        loads.append(read_description(path).region_id)
+        return load(path, **how)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(cascade_module.Expert, "load", counted)
+    one = Director.load(director_path(models)).memory_mb
+    for budget, order, loaded_ids in (
+        (None, (2, 5, 9, 2, 5, 9), [2, 5, 9]),
+        (int(3.5 * one) + 1, (2, 5, 2, 9, 2, 5), [2, 5, 9, 5]),  # two Experts beside the Director: 5 makes room for 9
+        (1, (2, 2, 5, 2), [2, 5, 2]),  # one stays, whatever it takes
+    ):
+        loads.clear()
+        cascade = Cascade.load(models, runtime="torch", max_memory_mb=budget)
+        for region_id in order:
+            assert len(cascade.locate_in_region(pixels, region_id)) == len(pixels)
+        assert loads == loaded_ids
+
+
+def test_experts_in_memory_are_asked_first() -> None:
+    asked: list[int] = []
+
+    def expert(region_id: int) -> Callable[[np.ndarray], np.ndarray]:
+        return lambda pixels: asked.append(region_id) or np.zeros((len(pixels), 2))
+
+    cascade({9: expert(9), 2: expert(2), 6: expert(6)}).locate(painted(2, 6, 9, 2), list("abcd"))
+    assert asked == [9, 2, 6]

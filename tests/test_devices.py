@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from geomind.devices import cores, is_first_process, pick_device, torch_threads_beside
+from geomind.devices import cores, is_first_process, let_threads_sleep, pick_device, torch_threads_beside
 from geomind.errors import ConfigError
 
 
@@ -45,7 +45,8 @@ def test_one_process_prints(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(("workers", "left"), [(0, 4), (1, 4), (4, 4), (5, 3), (7, 1), (8, 1), (100, 1)])
 def test_workers_get_cores_of_their_own(workers: int, left: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setattr("geomind.devices.cores", lambda: 8)
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
     before = torch.get_num_threads()
     torch.set_num_threads(4)
     try:
@@ -55,6 +56,21 @@ def test_workers_get_cores_of_their_own(workers: int, left: int, monkeypatch: py
         assert torch.get_num_threads() == 4
     finally:
         torch.set_num_threads(before)
+
+
+def test_threads_that_sleep_share_the_cores_and_keep_their_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    let_threads_sleep()
+    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
+    before = torch.get_num_threads()
+    with torch_threads_beside(100):
+        assert torch.get_num_threads() == before
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")  # whoever wants something else has it
+    let_threads_sleep()
+    assert os.environ["OMP_WAIT_POLICY"] == "active"
+    with torch_threads_beside(100):
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == before
 
 
 def test_cores_are_those_that_may_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,12 +83,11 @@ def test_cores_are_those_that_may_be_used(monkeypatch: pytest.MonkeyPatch) -> No
 
 FAULTS = """
 import resource, sys
-import numpy as np
 from geomind.devices import keep_freed_memory
 if sys.argv[1] == "keep":
     keep_freed_memory()
 for _ in range(20):
-    np.ones(40_000_000 // 8)
+    b"x" * 40_000_000
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 

@@ -734,3 +734,24 @@ class TestSharedPhotos:
             return "" if open_photo(path, min_side=min_side).mode == "RGB" else "not RGB"
         except PhotoError as error:
             return str(error)
+
+
+@given(names=st.lists(st.text("ab.-\ud800\uffff\U0001f600", min_size=1, max_size=4), unique=True, max_size=30))
+def test_a_large_folder_is_sorted_in_blocks_as_a_small_one(names: list[str]) -> None:
+    """The blocks are merged as UTF-8; surrogates sort before what stands behind them in Unicode, as in Python."""
+    from unittest import mock
+
+    entries = []
+    for name in names:
+        entry = mock.Mock(is_dir=lambda: False)
+        entry.name = f"{name}.jpg"
+        entries.append(entry)
+    listed = mock.MagicMock()
+    listed.__enter__.return_value = entries
+    with (
+        mock.patch.object(photos, "_SORTED_AT_ONCE", 3),
+        mock.patch.object(photos.os, "scandir", return_value=listed),
+        mock.patch.object(photos.os, "stat"),
+    ):
+        found = [name for name, _ in photos._entries("folder", set())]
+    assert found == sorted(f"{name}.jpg" for name in names if not f"{name}.jpg".startswith("._"))

@@ -23,7 +23,7 @@ LAYERS = [
     {"files", "devices", "spreadsheets", "logs", "tars"},
     {"geography", "config"},
     {"photos", "metrics"},
-    {"checkpoints", "predictions"},
+    {"checkpoints", "predictions", "outputs"},
     {"backbones"},
     {"networks", "runtimes"},
     {"director", "expert"},

@@ -26,6 +26,16 @@ from geomind.training.stages import train_director
 WORLD_IMAGE_SIZE = 64
 """Side of the demo world's scenes, pixels."""
 
+WORLD_SETTINGS = (
+    "backbone.name=scene_net",
+    "backbone.weights=none",
+    f"image_size={WORLD_IMAGE_SIZE}",
+    "max_epochs=12",
+    "workers=0",
+    "cache_photos=true",
+)
+"""What every recipe takes on the demo world: its small network, its small scenes, and a budget."""
+
 
 @dataclass(frozen=True)
 class RecipeScore:

@@ -149,6 +149,15 @@ def write_figures(figures: Any, path: Path | str, *, overwrite: bool = False) ->
     Raises:
         OutputError: the file exists or cannot be written.
     """
+    write_json(flat(figures), path, overwrite=overwrite)
+
+
+def write_json(figures: Any, path: Path | str, *, overwrite: bool = False) -> None:
+    """Write plain values as JSON.
+
+    Raises:
+        OutputError: the file exists or cannot be written.
+    """
     refuse_existing(path, overwrite=overwrite)
     with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(flat(figures), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(figures, indent=2, allow_nan=False) + "\n", encoding="utf-8")

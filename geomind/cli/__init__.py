@@ -11,7 +11,8 @@ from typing import Annotated
 import typer
 
 from geomind import __version__
-from geomind.cli import bench, data, demo, download, evaluate, infer, inspect, regions, train
+from geomind.cli import bench, convert, data, demo, download, evaluate, export, infer, inspect, regions, train
+from geomind.devices import keep_freed_memory, let_threads_sleep
 from geomind.errors import GeoMindError
 
 app = typer.Typer(
@@ -32,7 +33,9 @@ app.command("split", rich_help_panel="Photos")(data.split)
 app.command("train-director", rich_help_panel="Training")(train.train_director)
 app.command("train-expert", rich_help_panel="Training")(train.train_expert)
 app.command("infer", rich_help_panel="Places")(infer.infer)
+app.command("export", rich_help_panel="Places")(export.export)
 app.command("evaluate", rich_help_panel="Places")(evaluate.evaluate)
+app.command("convert", rich_help_panel="Places")(convert.convert)
 app.add_typer(regions.app, name="regions", rich_help_panel="Photos")
 app.add_typer(bench.app, name="bench", rich_help_panel="This machine")
 
@@ -57,6 +60,8 @@ def options(
 def main() -> None:
     """Run the command line; what GeoMind itself has to say is one line on stderr and exit code 1."""
     signal.signal(signal.SIGTERM, _terminate)
+    let_threads_sleep()
+    keep_freed_memory()
     try:
         app()
     except GeoMindError as error:

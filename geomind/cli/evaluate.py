@@ -40,7 +40,7 @@ def evaluate(
 ) -> None:
     """Judge predictions by the truth: distances in km, GeoScore, and where a cascade loses."""
     from geomind.cascade import Cascade
-    from geomind.cli.progress import Bars
+    from geomind.cli.progress import bars
     from geomind.evaluation import scoring
     from geomind.evaluation.plots import PICTURES, draw_evaluation
     from geomind.files import refuse_existing
@@ -50,7 +50,7 @@ def evaluate(
         refuse_existing(output, overwrite=overwrite)
     cascade = None if models is None else Cascade.load(models)
     evaluation = scoring.evaluate(
-        predictions, truth, split=split, cascade=cascade, images_dir=images_dir, progress=Bars()
+        predictions, truth, split=split, cascade=cascade, images_dir=images_dir, progress=bars()
     )
     print_evaluation(evaluation)
     if json is not None:
@@ -66,7 +66,7 @@ def print_evaluation(evaluation: Evaluation) -> None:
     from rich.table import Table
 
     from geomind.cli.tables import console
-    from geomind.evaluation.metrics import THRESHOLDS_KM
+    from geomind.metrics import THRESHOLDS_KM
 
     screen, all_photos = console(), evaluation.metrics
     scores = Table(title=f"{all_photos.count:,} photos, {all_photos.answered:,} answered", show_header=False)

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -18,8 +19,9 @@ from pathlib import Path
 
 import torch
 
-from geomind.checkpoints import expert_path
+from geomind.checkpoints import director_path, expert_path, read_description
 from geomind.config import ExpertConfig
+from geomind.devices import keep_freed_memory
 from geomind.errors import ConfigError, GeoMindError, TrainingError
 from geomind.files import refuse_existing
 from geomind.geography.regions import Region, RegionTable
@@ -101,18 +103,20 @@ def train_all_experts(
     check_director(models, config, regions)
     photos = TrainingPhotos.read(data, regions, config.seed)
     routed = routed_regions(photos, config, models, runs, progress)
+    network = start_network(config)  # what is wrong with it is wrong for all, and said once
+    trunk = read_description(director_path(models)).trunk if config.trunk == "director" else None
     outcomes: dict[int, Outcome] = {}
     work: dict[int, Callable[[Progress], Trained]] = {}
     for region in regions.regions:
         own = photos.of_region(region, routed)
         weights = expert_path(models, region)
-        if weights.is_file() and not overwrite:
+        if weights.is_file() and not overwrite and read_description(weights).trunk == trunk:
             outcomes[region.id] = Skipped(region.name, f"{weights} is there already; --overwrite trains it anew")
         elif not (own.train.region_ids == region.id).any():
             logger.warning("No photo of region %d '%s' for training: no Expert for it.", region.id, region.name)
             outcomes[region.id] = Skipped(region.name, "no photo for training")
         else:
-            run = Run.find_unfinished(runs, origin_of(expert_run_name(region), own, regions), config)
+            run = Run.find_unfinished(runs, origin_of(expert_run_name(region), own, regions, network), config)
             work[region.id] = partial(
                 _train, own, region, config, regions, Path(models), Path(runs), None if run is None else run.folder
             )
@@ -120,7 +124,6 @@ def train_all_experts(
         raise TrainingError(
             f"No Expert to train: every region of {data} has one already, or no photos. See --overwrite."
         )
-    start_network(config)  # its starting weights too
     with progress.track("Training all Experts", len(regions)) as advance:
         advance(len(outcomes))
         done = _one_by_one(work, progress) if jobs == 1 else _side_by_side(work, min(jobs, len(work)))
@@ -157,6 +160,9 @@ def _one_by_one(
             yield region_id, train(progress)
         except GeoMindError as error:
             yield region_id, str(error)
+        except Exception as error:  # a bug in one is no reason to go without the others
+            logger.exception("Expert %d met with a bug.", region_id)
+            yield region_id, f"{type(error).__name__}: {error}"
 
 
 def _side_by_side(work: dict[int, Callable[[Progress], Trained]], jobs: int) -> Iterator[tuple[int, Trained | str]]:
@@ -198,10 +204,19 @@ def _in_a_process(train: Callable[[Progress], Trained], threads: int, children: 
 
 
 def _answer(train: Callable[[Progress], Trained], threads: int, sender: Connection) -> None:
+    keep_freed_memory()
     torch.set_num_threads(threads)
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
     try:
         sender.send(train(SILENT))
     except GeoMindError as error:
         sender.send(str(error))
     except KeyboardInterrupt:  # the parent says so
         sys.exit(128 + signal.SIGINT)
+
+
+def _end_with_the_parent() -> None:
+    """Save and leave when the parent is gone: whoever starts again must not find this run at work."""
+    if (parent := multiprocessing.parent_process()) is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)

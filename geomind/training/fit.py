@@ -9,9 +9,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-import re
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -37,6 +34,7 @@ from geomind.training.mixing import Mix
 from geomind.training.order import EpochOrder, FixedOrder
 from geomind.training.processes import gather, restore_scaler, scaler_state
 from geomind.training.runs import Run
+from geomind.training.stopping import StopSignals, advice_on_memory, leave_signals_to_the_training
 from geomind.training.tracking import Events
 
 logger = logging.getLogger(__name__)
@@ -47,7 +45,6 @@ Score = Callable[[NDArray[np.float32], NDArray[np.int64]], dict[str, float]]
 CRITERIA = {"loss": ("val_loss", -1), "accuracy": ("val_accuracy", 1), "geoscore": ("val_geoscore", 1)}
 """What an epoch may be chosen by: the metric, and whether more (1) or less (-1) is better."""
 
-_IMPATIENT_SECONDS = 2.0  # after which a second signal is a second wish
 _SECONDS_AT_LEAST = 1.0  # between the snapshots after epochs: those of a head on kept features take milliseconds
 
 
@@ -141,7 +138,7 @@ def fit(
         rank=fabric.global_rank, world_size=fabric.world_size,
     )  # fmt: skip
     judged = FixedOrder(len(validation), config.batch_size, rank=fabric.global_rank, world_size=fabric.world_size)
-    with torch.random.fork_rng(devices=[]), _StopSignals() as stop, _advice_on_memory(config):
+    with torch.random.fork_rng(devices=[]), StopSignals() as stop, advice_on_memory(config):
         training = _Training(task, config, run, describe, fabric, order, photos, stop)
         if run.snapshot.is_file():
             training.restore()
@@ -172,7 +169,7 @@ class _Training:
         fabric: Fabric,
         order: EpochOrder,
         photos: Photos,
-        stop: _StopSignals,
+        stop: StopSignals,
     ) -> None:
         self.epoch = self.batch = 0
         self.best: dict[str, dict[str, float]] = {}
@@ -215,7 +212,8 @@ class _Training:
         for batch in loader if self.batch < order.batches else ():
             first = self.batch - self.batch % config.accumulate
             passes = min(config.accumulate, order.batches - first)
-            loss_sum, seen = self._pass(batch, passes, last=self.batch + 1 == first + passes)
+            planned = min(passes * config.batch_size, order.photos - first * config.batch_size)
+            loss_sum, seen = self._pass(batch, planned, last=self.batch + 1 == first + passes)
             self.batch += 1
             self._loss_sum += loss_sum
             self._learned += seen
@@ -293,8 +291,8 @@ class _Training:
                 f"The snapshot {self._run.snapshot} is not of this training. Start a new run."
             ) from error
 
-    def _pass(self, batch: Batch, passes: int, *, last: bool) -> tuple[float, int]:
-        """Learn from one batch, and step if it is the last of its step: -> summed loss and photos of all processes."""
+    def _pass(self, batch: Batch, planned: int, *, last: bool) -> tuple[float, int]:
+        """Learn from one batch of a step of so many photos, and step if it is the last: -> summed loss, photos seen."""
         fabric, config = self._fabric, self._config
         torch.manual_seed(_seed(config.seed, self.epoch, self.batch, fabric.global_rank))
         own = len(batch.inputs)
@@ -310,9 +308,9 @@ class _Training:
             loss_sum, seen = self._of_all(float(loss.detach()), own)
             if not math.isfinite(loss_sum):
                 raise TrainingError(self._not_finite("loss", loss_sum, batch, losses))
-            if seen:  # DDP averages gradients over the processes
-                fabric.backward(loss * (fabric.world_size / (seen * passes)))
-                self._has_gradients = True
+            # Each photo of a step counts the same, in whichever pass; DDP averages gradients over the processes.
+            fabric.backward(loss * (fabric.world_size / planned))
+            self._has_gradients |= seen > 0
         if last and self._has_gradients:
             if config.clip_norm:
                 fabric.clip_gradients(
@@ -343,6 +341,8 @@ class _Training:
     def _answers(self, loader: DataLoader[Batch]) -> tuple[NDArray[np.float32], NDArray[Any], NDArray[np.int64]]:
         """Answer the validation photos of all processes: outputs, targets and numbers of those that can be read."""
         self._network.eval()
+        if self._fabric.world_size > 1:  # DDP hands the first one's statistics to all here, also to who has no photo
+            self._network(_channels_last(self._fabric.to_device(self._photos.blank()).inputs))
         seen: list[tuple[NDArray[Any], ...]] = []
         for batch in loader:
             if len(batch.inputs):
@@ -393,69 +393,14 @@ class _Training:
             for index, finite in zip(batch.indices.tolist(), torch.isfinite(losses).tolist(), strict=True)
             if not finite
         ]
+        if not culprits:  # another process of this training has them
+            return f"{said}."
         logger.error("Photos whose loss is no number: %s", ", ".join(culprits))
         return f"{said}; or look at the photos of that batch, named above and in {self._run.folder / 'run.log'}."
 
 
 _REMEMBERED = ("epoch", "batch", "best", "epochs", "_stalled", "_loss_sum", "_learned")
 """What a snapshot holds of a training beside the states of network, optimizer, schedule and scaler."""
-
-
-class _StopSignals:
-    """Hears SIGTERM and Ctrl-C while the block runs, so that a training can end between two steps.
-
-    A second signal ends it at once; but one that follows right away is the same wish, passed on by a launcher.
-    """
-
-    def __init__(self) -> None:
-        self.signal: int | None = None
-        self._heard_at = 0.0
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> _StopSignals:
-        if threading.current_thread() is threading.main_thread():  # Python delivers signals to no other
-            self._before = {number: signal.signal(number, self._hear) for number in (signal.SIGTERM, signal.SIGINT)}
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before.clear()
-
-    def obey(self, run: Run) -> None:
-        """Do what the signal would have done, now that all is saved; of another process's signal, leave as well."""
-        logger.warning("Stopped. Go on with --resume %s", run.folder)
-        self.__exit__()
-        if self.signal is not None:
-            signal.raise_signal(self.signal)
-        raise TrainingError(f"Another process of this training was told to stop. Go on with --resume {run.folder}")
-
-    def _hear(self, number: int, _: object) -> None:
-        if self.signal is None:
-            self.signal, self._heard_at = number, time.monotonic()
-        elif time.monotonic() - self._heard_at > _IMPATIENT_SECONDS:
-            self.__exit__()
-            signal.raise_signal(number)
-
-
-@contextlib.contextmanager
-def _advice_on_memory(config: TrainingConfig) -> Iterator[None]:
-    """Say which setting to halve when memory does not suffice."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and not _OUT_OF_MEMORY.search(str(error)):
-            raise
-        halved = max(1, config.batch_size // 2)
-        advice = (
-            f"--set batch_size={halved} --set accumulate={2 * config.accumulate} learns the same with about half of it"
-            if config.batch_size > 1
-            else f"lower image_size={config.image_size}, or choose a smaller backbone"
-        )
-        raise TrainingError(f"Memory does not suffice for batches of {config.batch_size} photos: {advice}.") from error
-
-
-_OUT_OF_MEMORY = re.compile(r"out of memory|not enough memory|can't allocate memory", re.IGNORECASE)
 
 
 @contextlib.contextmanager
@@ -492,6 +437,7 @@ def _loader(photos: Photos, order: Sampler[list[Draw]], config: TrainingConfig) 
         persistent_workers=workers > 0,
         pin_memory=pick_device(config.device) == "cuda",
         collate_fn=collate,
+        worker_init_fn=leave_signals_to_the_training,
     )
 
 

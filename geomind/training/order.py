@@ -46,7 +46,7 @@ class EpochOrder(Sampler[list[Draw]]):
         """
         self.epoch = 0
         self.first_batch = 0
-        self._photos = photos
+        self.photos = photos
         self._batch_size = batch_size
         self._seed = seed
         self._shares = None if weights is None else weights / weights.sum()
@@ -57,7 +57,7 @@ class EpochOrder(Sampler[list[Draw]]):
     @property
     def batches(self) -> int:
         """How many batches a whole epoch has."""
-        return math.ceil(self._photos / self._batch_size)
+        return math.ceil(self.photos / self._batch_size)
 
     def __len__(self) -> int:
         return self.batches - self.first_batch
@@ -65,16 +65,16 @@ class EpochOrder(Sampler[list[Draw]]):
     def __iter__(self) -> Iterator[list[Draw]]:
         random = np.random.default_rng([self._seed, self.epoch])
         order = self._order(random)
-        seeds = random.integers(2**63, size=self._photos)
-        for start in range(self.first_batch * self._batch_size, self._photos, self._batch_size):
-            mine = slice(start + self._rank, min(start + self._batch_size, self._photos), self._world_size)
+        seeds = random.integers(2**63, size=self.photos)
+        for start in range(self.first_batch * self._batch_size, self.photos, self._batch_size):
+            mine = slice(start + self._rank, min(start + self._batch_size, self.photos), self._world_size)
             yield [Draw(*pair) for pair in zip(order[mine].tolist(), seeds[mine].tolist(), strict=True)]
 
     def _order(self, random: np.random.Generator) -> NDArray[np.int64]:
         if self._shares is None:
-            order = random.permutation(self._photos)
+            order = random.permutation(self.photos)
         else:
-            order = random.choice(self._photos, size=self._photos, p=self._shares)
+            order = random.choice(self.photos, size=self.photos, p=self._shares)
         if self._shards is None:
             return order
         turn = random.permutation(int(self._shards.max()) + 1) // SHARDS_AT_ONCE

@@ -24,7 +24,7 @@ from geomind.files import atomic_path, make_folder
 from geomind.logs import log_file
 from geomind.training.curves import draw_curves
 
-OF_THE_MACHINE = frozenset({"workers", "cache_photos", "snapshot_seconds", "tensorboard", "device"})
+FREE_TO_CHANGE = frozenset({"workers", "snapshot_seconds", "tensorboard", "device", "select"})
 """Settings that may change when a training is taken up again: they do not decide what is learned."""
 
 
@@ -40,6 +40,8 @@ class Origin:
     """Hash of the manifest's bytes."""
     regions: str
     """Fingerprint of the table of regions."""
+    trunk: str
+    """Checksum of the image encoder's weights before training."""
     photos: int
     validation_photos: int
 
@@ -156,13 +158,15 @@ class Run:
             return f"it trains {self.facts.get('name')}, not {origin.name}"
         if self.facts.get("regions") != origin.regions:
             return "it knows another table of regions"
+        if self.facts.get("trunk") != origin.trunk:
+            return "its image encoder started from other weights"
         if self.facts.get("data_hash") != origin.data_hash:
             return f"its manifest was another, or {origin.data} has changed since"
         if self.facts.get("photos") != origin.photos:  # of the same manifest: another Director routes them
             return f"it learned from {self.facts.get('photos')} photos, not {origin.photos}"
         before = load_config(type(config), self.settings)
         for (key, old), (_, new) in zip(_flat(before), _flat(config), strict=True):
-            if old != new and key not in OF_THE_MACHINE:
+            if old != new and key not in FREE_TO_CHANGE:
                 return f"it was started with {key}={old}, not {new}"
         return ""
 

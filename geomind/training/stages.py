@@ -338,10 +338,13 @@ def expert_run_name(region: Region) -> str:
     return f"expert-{region.id:02d}"
 
 
-def origin_of(name: str, photos: TrainingPhotos, regions: RegionTable) -> Origin:
-    """Say what a training is made of, as its run folder keeps it."""
+def origin_of(
+    name: str, photos: TrainingPhotos, regions: RegionTable, network: DirectorNetwork | ExpertNetwork
+) -> Origin:
+    """Say what a training is made of, as its run folder keeps it; the network is as it is before training."""
     return Origin(
         name=name,
+        trunk=state_checksum(network.backbone.state_dict()),
         data=str(photos.manifest.absolute()),
         data_hash=photos.manifest_hash,
         regions=regions.fingerprint,
@@ -448,7 +451,7 @@ def _open_run(
     """Make the run folder, or open the one to resume; the first process does, for all."""
     folder = Path()
     if fabric.is_global_zero:
-        origin = origin_of(stage.name, stage.photos, regions)
+        origin = origin_of(stage.name, stage.photos, regions, stage.network)
         run = Run.start(runs, origin, config) if resume is None else Run.resume(resume, origin, config)
         folder = run.folder
     return Run(fabric.broadcast(folder))

@@ -47,7 +47,7 @@ def interrupted(geomind: Typed, monkeypatch: pytest.MonkeyPatch, *words: object,
         code, _, said = geomind(*words)
     assert code == 130
     (run,) = (path.parent for path in Path("runs").glob("*/snapshot.safetensors"))
-    assert f"Go on with --resume {run}" in " ".join(said.split())
+    assert f"Go on with the same command and --resume {run}" in " ".join(said.split())
     return run
 
 

@@ -119,9 +119,10 @@ def test_options_of_the_loop_work(photos: Photos, tmp_path: Path, settings: dict
     assert all(math.isfinite(value) for row in result.epochs for value in row.values())
 
 
-def test_a_step_in_several_passes_is_that_of_one(photos: Photos, tmp_path: Path) -> None:
-    """20 photos: two whole steps of 8, and one of 4 whose passes must weigh no less."""
-    some = photos[0][:28], photos[1][:28]
+@pytest.mark.parametrize("count", [20, 21, 22])
+def test_a_step_in_several_passes_is_that_of_one(photos: Photos, tmp_path: Path, count: int) -> None:
+    """The last step has fewer photos, and its last pass fewer than its first; each weighed as much as a whole pass."""
+    some = photos[0][: count + 8], photos[1][: count + 8]
     settings = {"augment": AUGMENT_POLICIES["none"], "max_epochs": 3}
     states = []
     for split in ({"batch_size": 8}, {"batch_size": 4, "accumulate": 2}):
@@ -148,9 +149,31 @@ def test_it_stops_when_nothing_is_learned_any_more(photos: Photos, tmp_path: Pat
         def train(self, mode: bool = True) -> Frozen:
             return super().train(False)  # not even the running means of its normalisation move
 
-    config = change(learning_rate=1e-12, max_epochs=50, early_stopping_patience=2)
+    config = change(
+        learning_rate=1e-30, max_epochs=50, early_stopping_patience=3, plateau_patience=0, plateau_factor=0.1
+    )
     result, _ = train(photos, tmp_path / "runs", config, Frozen("scene_net", SIZE, 2))
-    assert len(result.epochs) < 20
+    assert len(result.epochs) == 1 + 3
+    rates = [row["learning_rate"] for row in result.epochs]
+    assert rates == pytest.approx([1e-30, 1e-30, 1e-31, 1e-32], rel=1e-6)  # the one that an epoch was trained with
+
+
+def test_one_cycle_rises_and_falls(photos: Photos, tmp_path: Path) -> None:
+    result, _ = train(photos, tmp_path / "runs", change(schedule="one_cycle", max_epochs=6))
+    rates = [row["learning_rate"] for row in result.epochs]
+    assert max(rates) > 0.8 * CONFIG.learning_rate
+    assert rates.index(max(rates)) in (1, 2)
+    assert rates[-1] < CONFIG.learning_rate / 100
+
+
+def test_weights_decay(photos: Photos, tmp_path: Path) -> None:
+    norms = []
+    for decay in (0, 50):
+        torch.manual_seed(0)
+        network = PlainNetwork()
+        train(photos, tmp_path / "runs", change(max_epochs=2, weight_decay=decay), network)
+        norms.append(float(network.layers[3].weight.detach().norm()))
+    assert norms[1] < 0.7 * norms[0]
 
 
 def test_a_loss_that_is_no_number_stops_at_once_and_names_the_photos(

@@ -118,7 +118,9 @@ def test_weighted_shares_are_those_of_torch(logits: np.ndarray, shares: np.ndarr
     region_ids = np.array(ids) % 3
     weights = torch.from_numpy(region_weights(region_ids, 3, "inverse", CAP)).float()
     expected = F.cross_entropy(outputs, labels, weight=weights, reduction="none")
-    assert torch.allclose(director_loss(DirectorConfig(), region_ids, 3)(outputs, labels), expected, rtol=1e-4)
+    assert torch.allclose(
+        director_loss(DirectorConfig(class_weights="inverse"), region_ids, 3)(outputs, labels), expected, rtol=1e-4
+    )
 
 
 def test_focal_loss_is_that_of_its_formula() -> None:
@@ -145,7 +147,7 @@ def test_class_weights_count_rare_regions_the_same_in_any_batch() -> None:
     """A weighted mean over the batch, as torch takes it, makes a batch of rare photos alone weigh nothing more."""
     region_ids = np.repeat([0, 1], [900, 100])
     logits = torch.zeros(2, 2)
-    loss = director_loss(DirectorConfig(), region_ids, 2)
+    loss = director_loss(DirectorConfig(class_weights="inverse"), region_ids, 2)
     of_both = loss(logits, torch.tensor([0, 1]))
     assert of_both[1] / of_both[0] == pytest.approx(9)
     assert loss(logits[:1], torch.tensor([1]))[0] == of_both[1]

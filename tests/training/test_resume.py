@@ -130,6 +130,32 @@ def test_two_processes_learn_what_one_learns(photos: int, batch: int, accumulate
     assert told == pytest.approx(expected, rel=1e-4)
 
 
+def test_a_signal_to_the_whole_group_saves_too(data: Path, tmp_path: Path) -> None:
+    """As slurm and `timeout` stop a job: the processes that decode died of it, and the training of them, unsaved."""
+    words = [*train(tmp_path, data), "--set", "workers=2"]
+    with subprocess.Popen(
+        words, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    ) as process:
+        deadline = time.monotonic() + 120
+        while not list(tmp_path.glob("runs/*/snapshot.safetensors")) and time.monotonic() < deadline:
+            time.sleep(0.005)
+        os.killpg(process.pid, signal.SIGTERM)
+        said, _ = process.communicate(timeout=120)
+    assert process.returncode == 128 + signal.SIGTERM, said
+    assert "Traceback" not in said
+
+
+def test_two_processes_are_judged_by_one_photo(data: Path, tmp_path: Path) -> None:
+    """DDP's first pass without gradients waits for all; the process that had no photo never came."""
+    rows = data.read_text(encoding="utf-8").splitlines()
+    few = [row for row in rows if "validation" not in row] + [row for row in rows if "validation" in row][:1]
+    (tmp_path / "manifest.csv").write_text("\n".join(few) + "\n", encoding="utf-8")
+    for photo in data.parent.glob("*.png"):
+        (tmp_path / photo.name).symlink_to(photo)
+    done = together(["-m", *train(tmp_path, tmp_path / "manifest.csv")[2:], "--set", "max_epochs=1"])
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
 def test_torchrun_trains_the_director(data: Path, tmp_path: Path) -> None:
     words = train(tmp_path, data)[2:]  # what follows `python -m`
     done = together(["-m", *words, "--set", "max_epochs=2"])

@@ -15,9 +15,9 @@ from PIL import Image
 
 from geomind.config import DirectorConfig, ExpertConfig, TrainingConfig, load_config
 from geomind.errors import ConfigError, OutputError
-from geomind.training.runs import OF_THE_MACHINE, Origin, Run, git_commit
+from geomind.training.runs import FREE_TO_CHANGE, Origin, Run, git_commit
 
-ORIGIN = Origin("director", "/data/manifest.csv", "abc", "0123", photos=18, validation_photos=6)
+ORIGIN = Origin("director", "/data/manifest.csv", "abc", "0123", "trunk", photos=18, validation_photos=6)
 EPOCHS = [
     {"epoch": number, "train_loss": 2 / number, "val_loss": 3 / number, "val_accuracy": 0.5, "learning_rate": 1e-3}
     for number in (1.0, 2.0, 3.0)
@@ -125,10 +125,10 @@ def with_another(config: TrainingConfig, key: str) -> TrainingConfig:
 @pytest.mark.parametrize("config", [DIRECTOR, EXPERT], ids=["director", "expert"])
 def test_every_setting_that_decides_what_is_learned_must_be_the_same(tmp_path: Path, config: TrainingConfig) -> None:
     run = Run.start(tmp_path, ORIGIN, config)
-    assert set(settings_of(config)) >= OF_THE_MACHINE
+    assert set(settings_of(config)) >= FREE_TO_CHANGE
     for key in settings_of(config):
         other = with_another(config, key)
-        if key in OF_THE_MACHINE:
+        if key in FREE_TO_CHANGE:
             assert Run.resume(run.folder, ORIGIN, other) == run
         else:
             with pytest.raises(ConfigError, match=rf"it was started with {key}=.*, not "):

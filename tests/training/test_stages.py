@@ -523,7 +523,7 @@ def test_an_interrupted_training_ends_as_if_it_had_not_been(
 
 def test_a_machines_own_settings_may_change_on_the_way(data: Path, folders: dict[str, Any]) -> None:
     run = interrupted(data, folders)
-    other = changed(LONGER, cache_photos=True, snapshot_seconds=1, device="auto", workers=1)
+    other = changed(LONGER, snapshot_seconds=1, device="auto", workers=1)
     assert train_director(data, other, **folders, resume=run).epochs == 3
 
 

@@ -33,7 +33,7 @@ PREPROCESSING = Preprocessing(image_size=SIZE)
 CONFIG = DirectorConfig(
     image_size=SIZE, batch_size=8, max_epochs=4, workers=0, learning_rate=3e-3, device="cpu", dropout=0
 )
-ORIGIN = Origin(name="test", data="", data_hash="", regions="", photos=24, validation_photos=8)
+ORIGIN = Origin(name="test", data="", data_hash="", regions="", trunk="", photos=24, validation_photos=8)
 
 
 class PlainNetwork(nn.Module):

@@ -1,0 +1,63 @@
+"""The two networks as torch modules: an image encoder under a head. They know no files and no runtimes."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+
+import torch
+from torch import Tensor, nn
+
+from geomind.backbones import build_backbone
+
+
+class DirectorNetwork(nn.Module):
+    """An image encoder with one linear layer over its pooled features: a logit a region."""
+
+    def __init__(self, backbone: str, image_size: int, regions: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.backbone = build_backbone(backbone, image_size)
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(self.backbone.features, regions))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Score regions: (N, 3, S, S) -> (N, regions) logits."""
+        logits: Tensor = self.head(self.backbone(pixels))
+        return logits
+
+
+class ExpertNetwork(nn.Module):
+    """An image encoder with a linear layer of two sigmoid units over its pooled features: (y_lat, y_lon) in [0, 1]²."""
+
+    def __init__(self, backbone: str, image_size: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.backbone = build_backbone(backbone, image_size)
+        self.head = _Head(nn.Dropout(dropout), nn.Linear(self.backbone.features, 2), nn.Sigmoid())
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Place photos in the unit square of the box: (N, 3, S, S) -> (N, 2)."""
+        square: Tensor = self.head(self.backbone(pixels))
+        return square
+
+
+class _Head(nn.Sequential):
+    """Layers that stay in float32 under autocast: near 1, bfloat16 has steps of 1/256, 20 km of a box 5,000 km wide."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Place features in the unit square: (N, features) -> (N, 2)."""
+        device = features.device.type
+        rounding = torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
+        with rounding:
+            square: Tensor = super().forward(features.float())  # type: ignore[no-untyped-call]
+        return square
+
+
+class WithFeatures(nn.Module):
+    """A network that gives its pooled features beside its answer, as every runtime runs it."""
+
+    def __init__(self, network: DirectorNetwork | ExpertNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Answer: (N, 3, S, S) -> the network's answer, and (N, features)."""
+        features = self.network.backbone(pixels)
+        return self.network.head(features), features

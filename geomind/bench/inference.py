@@ -305,7 +305,7 @@ def _can_run(runtime: Runtime, precision: Precision, device: str) -> bool:
 
 def _lay_out(ground: _Ground, backbone: str, size: tuple[int, int], runners: Sequence[Runner]) -> None:
     """Make photos, models and the ONNX files that runtimes would make when they first need them."""
-    drawn = draw_photos(ground.folder / "drawn", min(DRAWN, ground.photos), size, progress=ground.progress)
+    drawn = draw_photos(ground.folder / "drawn", DRAWN, size, progress=ground.progress)
     for count in {ground.photos, ground.few, 1}:
         folder = make_folder(ground.photos_folder(count))
         for number, photo in zip(range(count), itertools.cycle(drawn)):

@@ -22,9 +22,6 @@ BOX = (-60.0, 75.0, -180.0, 180.0)
 _CERTAINTY = 10.0
 """How far the logit of a photo's region is above the others: its probability is 0.999."""
 
-_SETTLED_BY = 4
-"""Photos that an Expert's normalisation is set by; the Director's needs all of them, since it must tell them apart."""
-
 Features = NDArray[np.float32]
 
 
@@ -40,7 +37,7 @@ def make_models(
         own: The folder of models whose Experts have encoders of their own.
         shared: The folder of those on the Director's trunk.
         backbone: The image encoder.
-        pixels: (N, 3, S, S), some photos as the networks will see them.
+        pixels: (N, 3, S, S), a dozen photos or more, as the networks will see them.
         progress: Shows networks made.
 
     Raises:
@@ -69,7 +66,7 @@ def make_models(
         advance(1)
         for region in regions.regions:
             expert = ExpertNetwork(backbone, size)
-            _spread(expert.head[1], _settle(expert.backbone, pixels[:_SETTLED_BY]))
+            _spread(expert.head[1], _settle(expert.backbone, pixels))
             about = describe(kind="expert", region_id=region.id, box=BOX)
             save_checkpoint(expert_path(own, region), expert.state_dict(), about)
             _spread(expert.head[1], features)

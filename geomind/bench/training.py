@@ -19,9 +19,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor, nn
 
+from geomind.bench.drawn_photos import draw_photos
 from geomind.bench.timing import Compared, Spread, StepClock, StepsDone, interleave, legs, machine
 from geomind.checkpoints import Description, save_checkpoint
 from geomind.config import DirectorConfig, ExpertConfig
@@ -31,8 +31,7 @@ from geomind.data.splits import split_by_place
 from geomind.data.world import sample_places
 from geomind.devices import pick_device, torch_threads_beside
 from geomind.director import DirectorNetwork
-from geomind.errors import OutputError, TrainingError
-from geomind.files import make_folder
+from geomind.errors import TrainingError
 from geomind.geography.regions import default_regions
 from geomind.photos import Preprocessing
 from geomind.progress import SILENT, Progress
@@ -48,12 +47,11 @@ REGIONS = 13
 """What the networks answer."""
 
 PHOTO_SIZE = (640, 480)
-"""Width and height of the drawn photos, pixels."""
+"""Width and height of the drawn photos, pixels; each is some 95 KB."""
 
 LEAST_PHOTOS = 60
 """Fewer places cannot be split into photos to learn from and to be judged by."""
 
-_JPEG_QUALITY = 90
 _WARM_UP = 2
 """Steps before those that are timed: memory is taken, and workers have decoded as far ahead as they may."""
 
@@ -126,7 +124,7 @@ def bench_training(
     _network(config)  # a name that is none is refused before photos are drawn
     with tempfile.TemporaryDirectory(prefix="geomind-bench-") as name, _quiet():
         folder = Path(name)
-        paths = draw_photos(folder / "photos", photos, progress=progress)
+        paths = draw_photos(folder / "photos", photos, PHOTO_SIZE, progress=progress)
         bare, compared = _measure_steps(config, paths, folder, rounds, steps, progress)
         embedding, training = _measure_frozen(config, paths, folder, rounds, progress) if frozen else ([], [])
         gpu, on_gpu = (
@@ -156,37 +154,6 @@ def bench_training(
         },
         machine=machine(),
     )
-
-
-def draw_photos(folder: Path, count: int, *, progress: Progress = SILENT) -> list[Path]:
-    """Draw JPEGs of ``PHOTO_SIZE`` that cost as much to read as photographs do: some 95 KB each, no two the same.
-
-    Raises:
-        OutputError: they cannot be written.
-    """
-    make_folder(folder)
-    paths = [folder / f"{number:06d}.jpg" for number in range(count)]
-    with progress.track("Drawing photos", count) as advance, ThreadPoolExecutor(os.cpu_count()) as pool:
-        for _ in pool.map(_draw, paths, range(count)):
-            advance(1)
-    return paths
-
-
-def _draw(path: Path, seed: int) -> None:
-    """Draw wide gradients, small blotches and the noise of a sensor."""
-    rng = np.random.default_rng(seed)
-    width, height = PHOTO_SIZE
-
-    def blotches(size: int) -> NDArray[np.float32]:
-        grid = rng.integers(0, 256, (height // size, width // size, 3), dtype=np.uint8)
-        return np.asarray(Image.fromarray(grid).resize(PHOTO_SIZE, Image.Resampling.BICUBIC), dtype=np.float32) - 128
-
-    noise = rng.normal(0, 5, (height, width, 1)).astype(np.float32)
-    pixels = 128 + 0.8 * blotches(120) + 0.25 * blotches(8) + noise
-    try:
-        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path, "JPEG", quality=_JPEG_QUALITY)
-    except OSError as error:
-        raise OutputError(f"Cannot write {path}: {error.strerror or error}. Free the disk.") from error
 
 
 @contextlib.contextmanager

@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geomind.bench import training
+from geomind.bench.drawn_photos import draw_photos
 from geomind.bench.timing import Spread
-from geomind.bench.training import TrainingFigures, bench_training, draw_photos
+from geomind.bench.training import TrainingFigures, bench_training
 from geomind.config import BackboneConfig, DirectorConfig, ExpertConfig
 from geomind.errors import ConfigError, TrainingError
 from geomind.photos import Preprocessing, open_photo
@@ -38,7 +39,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> list[Path]:
-    return draw_photos(tmp_path / "photos", 20)
+    return draw_photos(tmp_path / "photos", 20, training.PHOTO_SIZE)
 
 
 def spreads(figures: TrainingFigures) -> dict[str, Spread]:
@@ -166,7 +167,7 @@ def test_a_frozen_trunk_is_measured_from_no_features_at_all(
 
 def test_a_trunk_of_random_weights_is_trained_upon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("geomind.training.runs.draw_curves", lambda *_, **__: None)
-    paths = draw_photos(tmp_path / "photos", training.LEAST_PHOTOS)
+    paths = draw_photos(tmp_path / "photos", training.LEAST_PHOTOS, training.PHOTO_SIZE)
     config = TINY.model_copy(update={"workers": 0})
     network = training._settled_network(config, paths)
     training._save(network, config, tmp_path / "trunk.safetensors")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     import torch
 
     from geomind.networks import DirectorNetwork, WithFeatures
-
-__all__ = ["Director", "DirectorNetwork", "load_director_network"]
 
 
 class Director:
@@ -101,12 +99,3 @@ def load_director_network(path: Path | str) -> WithFeatures:
     network = DirectorNetwork(description.backbone, description.preprocessing.image_size, len(description.regions))
     load_network(network, state, path)
     return WithFeatures(network)
-
-
-def __getattr__(name: str) -> Any:
-    """Give the torch module's class to those who train it; whoever only infers never imports torch."""
-    if name != "DirectorNetwork":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from geomind.networks import DirectorNetwork
-
-    return DirectorNetwork

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,9 +23,7 @@ from geomind.runtimes import Network, Precision, Runtime, open_network
 if TYPE_CHECKING:
     import torch
 
-    from geomind.networks import ExpertNetwork, WithFeatures
-
-__all__ = ["Expert", "ExpertHead", "ExpertNetwork", "load_expert_network"]
+    from geomind.networks import WithFeatures
 
 
 class ExpertHead:
@@ -138,12 +136,3 @@ def load_expert_network(path: Path | str) -> WithFeatures:
     network = ExpertNetwork(description.backbone, description.preprocessing.image_size)
     load_network(network, state, path)
     return WithFeatures(network)
-
-
-def __getattr__(name: str) -> Any:
-    """Give the torch module's class to those who train it; whoever only infers never imports torch."""
-    if name != "ExpertNetwork":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from geomind.networks import ExpertNetwork
-
-    return ExpertNetwork

@@ -7,6 +7,7 @@ import os
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from geomind.errors import OutputError
 
@@ -70,6 +71,22 @@ def refuse_existing(path: Path | str, *, overwrite: bool) -> None:
         raise OutputError(f"Cannot write {path}: {folder} is a file. Choose another output.")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise OutputError(f"Cannot write in {folder}: permission denied. Choose another output.")
+
+
+def hold(file: IO[bytes], what: Path) -> None:
+    """Hold a file as long as it is open, so that no two processes write one thing.
+
+    Raises:
+        OutputError: another process holds it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows; there the second process cannot replace the files that the first has open
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise OutputError(f"Another process is writing {what}. Wait until it ends, or stop it.") from error
 
 
 def _reason(error: OSError) -> str:

@@ -13,9 +13,8 @@ import torch
 
 from geomind import cli
 from geomind.checkpoints import Description, director_path, expert_path, save_checkpoint
-from geomind.director import DirectorNetwork
-from geomind.expert import ExpertNetwork
 from geomind.geography.regions import Region, RegionTable, default_regions
+from geomind.networks import DirectorNetwork, ExpertNetwork
 from geomind.photos import Preprocessing
 
 pytest_plugins = ("local_server",)  # fixtures: server, loopback_only

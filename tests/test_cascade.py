@@ -20,8 +20,9 @@ from geomind.checkpoints import (
 )
 from geomind.director import Director
 from geomind.errors import CheckpointError
-from geomind.expert import Expert, ExpertNetwork
+from geomind.expert import Expert
 from geomind.geography.regions import default_regions
+from geomind.networks import ExpertNetwork
 from geomind.photos import Preprocessing
 
 REGIONS = default_regions()

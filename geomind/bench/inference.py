@@ -39,7 +39,7 @@ from geomind.geography.regions import default_regions
 from geomind.inference.engine import WINDOW
 from geomind.photos import Preprocessing
 from geomind.progress import SILENT, Progress
-from geomind.runtimes import Precision, Runtime, can_make_onnx_files, pick_runtime
+from geomind.runtimes import PACKAGES, Precision, Runtime, can_make_onnx_files, pick_runtime
 from geomind.runtimes.onnx_files import find_or_make
 
 DRAWN = 13
@@ -57,7 +57,6 @@ _FORWARD_SECONDS = 1.0
 _COMPARED_WINDOWS = 16
 """Windows of photos whose answers are compared with those of torch."""
 
-_PACKAGES = {"torch": "torch", "onnx": "onnxruntime", "openvino": "openvino"}
 
 Pixels = NDArray[np.float32]
 """Photos after preprocessing: (N, 3, S, S) float32."""
@@ -542,7 +541,7 @@ def _measure_shared_trunk(ground: _Ground) -> SharedTrunkFigures:
 
 
 def _measure_one_photo(ground: _Ground) -> OnePhotoFigures:
-    package = _PACKAGES[pick_runtime(ground.runtime, device=ground.device)]
+    package = PACKAGES[pick_runtime(ground.runtime, device=ground.device)]
     others = {"one photo": lambda: infer_run(ground, WAYS[""], 1).seconds}
     with ground.progress.track("One photo", legs(ground.rounds, len(others))) as advance:
         importing, compared = interleave(

@@ -30,9 +30,9 @@ from geomind.data.manifest import write_manifest
 from geomind.data.splits import split_by_place
 from geomind.data.world import sample_places
 from geomind.devices import pick_device, torch_threads_beside
-from geomind.director import DirectorNetwork
 from geomind.errors import TrainingError
 from geomind.geography.regions import default_regions
+from geomind.networks import DirectorNetwork
 from geomind.photos import Preprocessing
 from geomind.progress import SILENT, Progress
 from geomind.training.augment import build_augment

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from geomind.data.csv_table import CsvWriter
 from geomind.errors import GeoMindError, OutputError
-from geomind.files import atomic_path, make_folder
+from geomind.files import atomic_path, hold, make_folder
 
 SAVE_SECONDS = 1.0
 """How much work a killed run loses, beside the chunk at hand; saving takes some milliseconds."""
@@ -158,7 +158,7 @@ def open_journal(
     headers = {_ROWS: columns, _REJECTED: rejected_columns}
     make_folder(folder)
     with _translated(output), (folder / _KEYS).open("a+b") as keys:
-        lock(keys, folder)
+        hold(keys, folder)
         is_begun = (folder / _STATE).exists()
         if is_begun and not (resume or overwrite):
             raise OutputError(
@@ -241,22 +241,6 @@ def _count(said: object) -> int:
     if type(said) is not int or said < 0:
         raise ValueError(f"{said!r} is no count.")
     return said
-
-
-def lock(file: IO[bytes], folder: Path) -> None:
-    """Hold a file as long as this process lives.
-
-    Raises:
-        OutputError: another process holds it.
-    """
-    try:
-        import fcntl
-    except ImportError:  # Windows; there the second process cannot replace the files that the first has open
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise OutputError(f"Another process is writing {folder}. Wait until it ends, or stop it.") from error
 
 
 @contextlib.contextmanager

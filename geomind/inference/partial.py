@@ -14,10 +14,9 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO
 
 from geomind.errors import ManifestError, OutputError
-from geomind.files import atomic_path, make_folder
+from geomind.files import atomic_path, hold, make_folder
 from geomind.predictions import Prediction, iter_predictions, write_predictions
 
 logger = logging.getLogger(__name__)
@@ -154,22 +153,6 @@ def open_partial(
 def partial_folder(output: Path | str) -> Path:
     """Say where the rows of an unfinished output are."""
     return Path(output).with_name(f"{Path(output).name}.unfinished")
-
-
-def hold(file: IO[bytes], what: Path) -> None:
-    """Hold a file as long as it is open.
-
-    Raises:
-        OutputError: another process holds it.
-    """
-    try:
-        import fcntl
-    except ImportError:  # Windows; there the second process cannot replace the files that the first has open
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise OutputError(f"Another process is writing {what}. Wait until it ends, or stop it.") from error
 
 
 def _begin(folder: Path, names: Callable[[], Iterator[str]], arguments: Mapping[str, str]) -> int:

@@ -14,9 +14,9 @@ from typing import IO
 
 from geomind.cascade import Geolocator
 from geomind.errors import OutputError, PhotoError
-from geomind.files import make_folder
+from geomind.files import hold, make_folder
 from geomind.inference.engine import WINDOW, locate_photos
-from geomind.inference.partial import hold, partial_folder
+from geomind.inference.partial import partial_folder
 from geomind.inference.photo_list import FolderOfPhotos
 from geomind.outputs import csv_rows
 from geomind.predictions import COLUMNS, Prediction

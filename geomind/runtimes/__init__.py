@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from geomind.devices import cores
 from geomind.errors import ConfigError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ _BEST: dict[Precision, tuple[Literal["torch", "onnx", "openvino"], ...]] = {
     "int8": ("openvino", "onnx"),
 }
 
-_PACKAGES = {"torch": "torch", "onnx": "onnxruntime", "openvino": "openvino"}
+PACKAGES = {"torch": "torch", "onnx": "onnxruntime", "openvino": "openvino"}
 
 
 class Network(Protocol):
@@ -81,7 +81,7 @@ def open_network(
     from geomind.runtimes.onnx_files import find_or_make
 
     file = find_or_make(checkpoint, build, precision)
-    return open_onnx_file(file, runtime=chosen, precision=precision, threads=threads or usable_cores())
+    return open_onnx_file(file, runtime=chosen, precision=precision, threads=threads or cores())
 
 
 def open_onnx_file(
@@ -135,10 +135,5 @@ def can_make_onnx_files() -> bool:
     return all(importlib.util.find_spec(name) is not None for name in ("onnx", "onnxscript"))
 
 
-def usable_cores() -> int:
-    """Count the cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _installed(runtime: str) -> bool:
-    return importlib.util.find_spec(_PACKAGES[runtime]) is not None
+    return importlib.util.find_spec(PACKAGES[runtime]) is not None

@@ -26,15 +26,15 @@ from geomind.checkpoints import (
     state_checksum,
 )
 from geomind.config import BackboneConfig, DirectorConfig, ExpertConfig, TrainingConfig
-from geomind.director import Director, DirectorNetwork
+from geomind.director import Director
 from geomind.errors import CheckpointError, ConfigError, ManifestError
-from geomind.expert import ExpertNetwork
 from geomind.files import atomic_path, refuse_existing
 from geomind.geography.boxes import Box
 from geomind.geography.places import cities
 from geomind.geography.regions import Region, RegionTable
 from geomind.geography.sphere import geodesic_median, haversine_km
 from geomind.metrics import geoscore
+from geomind.networks import DirectorNetwork, ExpertNetwork
 from geomind.photos import Preprocessing
 from geomind.progress import SILENT, Progress
 from geomind.training.features import FeatureCache, FeatureDataset

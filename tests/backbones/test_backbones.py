@@ -12,9 +12,10 @@ from torchvision.models import vision_transformer
 
 from geomind.backbones import BACKBONES, EFFICIENTNETS, build_backbone
 from geomind.checkpoints import save_checkpoint
-from geomind.director import Director, DirectorNetwork
+from geomind.director import Director
 from geomind.errors import ConfigError
 from geomind.geography.regions import RegionTable
+from geomind.networks import DirectorNetwork
 from geomind.photos import Preprocessing
 from geomind.training.freezing import freeze
 

@@ -13,8 +13,8 @@ from conftest import Run, describe
 from PIL import Image
 
 from geomind.checkpoints import director_path, expert_path, save_checkpoint
-from geomind.director import DirectorNetwork
 from geomind.geography.regions import RegionTable, default_regions
+from geomind.networks import DirectorNetwork
 from geomind.predictions import read_predictions
 
 TINY = ["--set", "backbone.name=scene_net", "--set", "backbone.weights=none", "--set", "image_size=32",

@@ -16,8 +16,8 @@ from torch.utils.data import DataLoader
 
 from geomind.backbones import Backbone
 from geomind.data.dataset import Batch, collate
-from geomind.director import DirectorNetwork
 from geomind.errors import OutputError
+from geomind.networks import DirectorNetwork
 from geomind.photos import Preprocessing, read_photo_bytes
 from geomind.training import features
 from geomind.training.features import FeatureCache, FeatureDataset

@@ -17,8 +17,8 @@ from torch import nn
 from geomind.checkpoints import load_checkpoint, load_state
 from geomind.config import AUGMENT_POLICIES, DirectorConfig
 from geomind.data.dataset import Draw, PhotoDataset
-from geomind.director import DirectorNetwork
 from geomind.errors import CheckpointError, ConfigError, TrainingError
+from geomind.networks import DirectorNetwork
 from geomind.photos import Preprocessing
 from geomind.training import fit as fit_module
 from geomind.training.augment import build_augment

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from geomind.backbones import build_backbone
-from geomind.director import DirectorNetwork
 from geomind.errors import ConfigError
+from geomind.networks import DirectorNetwork
 from geomind.training.freezing import freeze
 
 

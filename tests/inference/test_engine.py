@@ -259,8 +259,8 @@ def test_unfinished_rows_are_not_mixed_nor_thrown_away(folder: Path, tmp_path: P
     def begin() -> None:
         with pytest.raises(KeyboardInterrupt):
             engine.infer(
-                folder, output, Stopping(1, KeyboardInterrupt()), batch_size=2, made_with={"set of weights": "a"},
-                overwrite=True,
+                folder, output, Stopping(1, KeyboardInterrupt()), batch_size=2, workers=1, overwrite=True,
+                made_with={"set of weights": "a"},
             )  # fmt: skip
 
     begin()

@@ -21,8 +21,8 @@ from geomind.files import atomic_path, make_folder
 from geomind.geography.regions import default_regions
 from geomind.inference.engine import infer
 from geomind.progress import SILENT, Progress
+from geomind.training.director import train_director
 from geomind.training.experts import train_all_experts
-from geomind.training.stages import train_director
 
 MARK = ".geomind-demo"
 """A file that says that a folder is a demo's, and may be made anew."""

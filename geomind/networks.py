@@ -1,4 +1,4 @@
-"""The two networks as torch modules: an image encoder under a head. They know no files and no runtimes."""
+"""Director and Expert as torch modules: an image encoder under a head. They know no files and no runtimes."""
 
 from __future__ import annotations
 
@@ -7,35 +7,41 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor, nn
 
-from geomind.backbones import build_backbone
+from geomind.backbones import Backbone, build_backbone
 
 
-class DirectorNetwork(nn.Module):
-    """An image encoder with one linear layer over its pooled features: a logit a region."""
+class EncoderWithHead(nn.Module):
+    """An image encoder, and a head that answers from its pooled features."""
+
+    backbone: Backbone
+    head: nn.Module
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Answer photos: (N, 3, S, S) -> (N, answers)."""
+        answers: Tensor = self.head(self.backbone(pixels))
+        return answers
+
+
+class DirectorNetwork(EncoderWithHead):
+    """One linear layer over the features gives a logit a region: (N, 3, S, S) -> (N, regions)."""
+
+    head: nn.Sequential
 
     def __init__(self, backbone: str, image_size: int, regions: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.backbone = build_backbone(backbone, image_size)
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(self.backbone.features, regions))
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Score regions: (N, 3, S, S) -> (N, regions) logits."""
-        logits: Tensor = self.head(self.backbone(pixels))
-        return logits
 
+class ExpertNetwork(EncoderWithHead):
+    """Two sigmoid units over the features give (y_lat, y_lon) in the unit square of a box: (N, 3, S, S) -> (N, 2)."""
 
-class ExpertNetwork(nn.Module):
-    """An image encoder with a linear layer of two sigmoid units over its pooled features: (y_lat, y_lon) in [0, 1]²."""
+    head: nn.Sequential
 
     def __init__(self, backbone: str, image_size: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.backbone = build_backbone(backbone, image_size)
         self.head = _Head(nn.Dropout(dropout), nn.Linear(self.backbone.features, 2), nn.Sigmoid())
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Place photos in the unit square of the box: (N, 3, S, S) -> (N, 2)."""
-        square: Tensor = self.head(self.backbone(pixels))
-        return square
 
 
 class _Head(nn.Sequential):
@@ -53,7 +59,7 @@ class _Head(nn.Sequential):
 class WithFeatures(nn.Module):
     """A network that gives its pooled features beside its answer, as every runtime runs it."""
 
-    def __init__(self, network: DirectorNetwork | ExpertNetwork) -> None:
+    def __init__(self, network: EncoderWithHead) -> None:
         super().__init__()
         self.network = network
 

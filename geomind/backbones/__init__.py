@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from geomind.backbones.networks import (
+from geomind.backbones.encoders import (
     EFFICIENTNETS,
     TORCHVISION,
     Backbone,

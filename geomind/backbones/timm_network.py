@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from geomind.backbones.networks import Backbone, as_wrapped
+from geomind.backbones.encoders import Backbone, as_wrapped
 from geomind.errors import ConfigError, MissingExtraError
 from geomind.photos import Preprocessing
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from geomind.backbones.networks import Backbone
+from geomind.backbones.encoders import Backbone
 from geomind.backbones.timm_network import TimmBackbone
 from geomind.checkpoints import load_pretrained
 from geomind.errors import CheckpointError

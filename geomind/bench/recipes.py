@@ -20,8 +20,8 @@ from geomind.director import Director
 from geomind.errors import ManifestError
 from geomind.geography.regions import RegionTable
 from geomind.progress import SILENT, Progress
+from geomind.training.director import train_director
 from geomind.training.routing import route
-from geomind.training.stages import train_director
 
 WORLD_IMAGE_SIZE = 64
 """Side of the demo world's scenes, pixels."""

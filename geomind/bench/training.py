@@ -36,12 +36,13 @@ from geomind.networks import DirectorNetwork
 from geomind.photos import Preprocessing
 from geomind.progress import SILENT, Progress
 from geomind.training.augment import build_augment
+from geomind.training.director import train_director
 from geomind.training.experts import train_all_experts
 from geomind.training.fit import Photos, Task, fit
 from geomind.training.losses import director_loss, plain_cross_entropy
 from geomind.training.processes import start_fabric
 from geomind.training.runs import Run
-from geomind.training.stages import Trained, train_director
+from geomind.training.stage import Trained
 
 REGIONS = 13
 """What the networks answer."""

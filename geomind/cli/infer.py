@@ -169,7 +169,6 @@ def infer(
     """Tell where photos were taken: a row with latitude, longitude and a Google Maps link for each."""
     from geomind.cascade import Cascade
     from geomind.cli.progress import bars
-    from geomind.devices import keep_freed_memory
     from geomind.files import refuse_existing
     from geomind.inference import engine
     from geomind.predictions import refuse_output
@@ -208,7 +207,6 @@ def infer(
         refuse_output(output, overwrite=overwrite, format=format)
         if map_page is not None:
             refuse_existing(map_page, overwrite=overwrite)
-    keep_freed_memory()
     workers, threads = _share_cores(runtime, precision, device, workers, threads)
     cascade = Cascade.load(
         models, runtime=runtime, precision=precision, device=device, threads=threads, max_memory_mb=max_memory

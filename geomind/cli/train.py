@@ -75,10 +75,10 @@ def train_director(
     """Stage 1: train the Director, which tells the region of a photo."""
     from geomind.cli.progress import bars
     from geomind.config import DirectorConfig
-    from geomind.training import stages
+    from geomind.training import director
 
     manifest = _manifest(data, resume)
-    trained = stages.train_director(
+    trained = director.train_director(
         manifest,
         _settings(DirectorConfig, config, set_, select, resume),
         regions=_table(regions),
@@ -123,7 +123,7 @@ def train_expert(
     """
     from geomind.cli.progress import bars
     from geomind.config import ExpertConfig
-    from geomind.training import experts, stages
+    from geomind.training import expert, experts
 
     if region != "all" and not region.isdecimal():
         raise typer.BadParameter(f"'{region}' is no region id; give a number, or `all`.", param_hint="--region")
@@ -144,7 +144,7 @@ def train_expert(
         )  # fmt: skip
     else:
         outcomes = [
-            stages.train_expert(
+            expert.train_expert(
                 manifest, int(region), settings, regions=table, models=models, runs=runs_dir, resume=resume,
                 overwrite=overwrite, progress=bars(),
             )

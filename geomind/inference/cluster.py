@@ -8,12 +8,13 @@ again by another one, a finished part never is, and the parts in the order of th
 from __future__ import annotations
 
 import contextlib
+import gc
 import itertools
 import logging
 import math
 import os
+import platform
 import re
-import socket
 import time
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
@@ -275,6 +276,7 @@ def _hand_out(parts: list[dict[str, int]], orders: _Orders, crew: _Crew) -> Gene
     """
     import ray
 
+    gc.collect()  # actors of an earlier run keep their cores until the last reference to them is gone, cycles included
     data = ray.data.from_items(parts, override_num_blocks=len(parts))
     data = data.map_batches(
         _Answerer,
@@ -334,7 +336,7 @@ class _Answerer:
     def __init__(self, orders: _Orders) -> None:
         if not orders.photo_list.is_file():
             raise OutputError(
-                f"{socket.gethostname()} does not see {orders.photo_list}. Put photos, models and output on a disk "
+                f"{platform.node()} does not see {orders.photo_list}. Put photos, models and output on a disk "
                 "that all machines share, under the same path."
             )
         keep_freed_memory()

@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import partial
@@ -24,21 +24,19 @@ from geomind.config import ExpertConfig
 from geomind.devices import keep_freed_memory
 from geomind.errors import ConfigError, GeoMindError, TrainingError
 from geomind.files import refuse_existing
-from geomind.geography.regions import Region, RegionTable
+from geomind.geography.regions import RegionTable
 from geomind.progress import SILENT, Progress
-from geomind.training.photos import TrainingPhotos
-from geomind.training.runs import Run
-from geomind.training.stages import (
-    Trained,
+from geomind.training.expert import (
     check_director,
-    check_machine,
     expert_run_name,
-    origin_of,
     routed_regions,
     start_network,
     train_on_region,
     with_trunk,
 )
+from geomind.training.photos import TrainingPhotos
+from geomind.training.runs import Run
+from geomind.training.stage import Trained, check_machine, origin_of
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +58,8 @@ class Failed:
 
 
 Outcome = Trained | Skipped | Failed
+
+_Work = partial[Trained]  # the training of one region; it wants to know whom to show its progress
 
 
 def train_all_experts(
@@ -106,7 +106,7 @@ def train_all_experts(
     network = start_network(config)  # what is wrong with it is wrong for all, and said once
     trunk = read_description(director_path(models)).trunk if config.trunk == "director" else None
     outcomes: dict[int, Outcome] = {}
-    work: dict[int, Callable[[Progress], Trained]] = {}
+    work: dict[int, _Work] = {}
     for region in regions.regions:
         own = photos.of_region(region, routed)
         weights = expert_path(models, region)
@@ -118,8 +118,9 @@ def train_all_experts(
         else:
             run = Run.find_unfinished(runs, origin_of(expert_run_name(region), own, regions, network), config)
             work[region.id] = partial(
-                _train, own, region, config, regions, Path(models), Path(runs), None if run is None else run.folder
-            )
+                train_on_region, own, region, config, regions=regions, models=models, runs=runs,
+                resume=None if run is None else run.folder,
+            )  # fmt: skip
     if not work:
         raise TrainingError(
             f"No Expert to train: every region of {data} has one already, or no photos. See --overwrite."
@@ -136,28 +137,11 @@ def train_all_experts(
     return [outcomes[region.id] for region in regions.regions]
 
 
-def _train(
-    photos: TrainingPhotos,
-    region: Region,
-    config: ExpertConfig,
-    regions: RegionTable,
-    models: Path,
-    runs: Path,
-    resume: Path | None,
-    progress: Progress,
-) -> Trained:
-    return train_on_region(
-        photos, region, config, regions=regions, models=models, runs=runs, resume=resume, progress=progress
-    )
-
-
-def _one_by_one(
-    work: dict[int, Callable[[Progress], Trained]], progress: Progress
-) -> Iterator[tuple[int, Trained | str]]:
+def _one_by_one(work: dict[int, _Work], progress: Progress) -> Iterator[tuple[int, Trained | str]]:
     """Do the work here: give each region's result, or why it failed."""
     for region_id, train in work.items():
         try:
-            yield region_id, train(progress)
+            yield region_id, train(progress=progress)
         except GeoMindError as error:
             yield region_id, str(error)
         except Exception as error:  # a bug in one is no reason to go without the others
@@ -165,7 +149,7 @@ def _one_by_one(
             yield region_id, f"{type(error).__name__}: {error}"
 
 
-def _side_by_side(work: dict[int, Callable[[Progress], Trained]], jobs: int) -> Iterator[tuple[int, Trained | str]]:
+def _side_by_side(work: dict[int, _Work], jobs: int) -> Iterator[tuple[int, Trained | str]]:
     """Do the work in processes, so many at a time: give each region's result, or why it failed, as they come.
 
     One process each: what one of them does to its memory, or somebody to it, is no matter of the others.
@@ -185,7 +169,7 @@ def _side_by_side(work: dict[int, Callable[[Progress], Trained]], jobs: int) -> 
                 time.sleep(0.1)  # one may be beginning just now
 
 
-def _in_a_process(train: Callable[[Progress], Trained], threads: int, children: list[SpawnProcess]) -> Trained | str:
+def _in_a_process(train: _Work, threads: int, children: list[SpawnProcess]) -> Trained | str:
     spawning = multiprocessing.get_context("spawn")  # a forked child inherits locks that torch's threads hold
     receiver, sender = spawning.Pipe(duplex=False)
     child = spawning.Process(target=_answer, args=(train, threads, sender))
@@ -203,12 +187,12 @@ def _in_a_process(train: Callable[[Progress], Trained], threads: int, children: 
     return answer
 
 
-def _answer(train: Callable[[Progress], Trained], threads: int, sender: Connection) -> None:
+def _answer(train: _Work, threads: int, sender: Connection) -> None:
     keep_freed_memory()
     torch.set_num_threads(threads)
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
     try:
-        sender.send(train(SILENT))
+        sender.send(train(progress=SILENT))
     except GeoMindError as error:
         sender.send(str(error))
     except KeyboardInterrupt:  # the parent says so

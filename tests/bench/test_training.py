@@ -21,7 +21,7 @@ from geomind.config import BackboneConfig, DirectorConfig, ExpertConfig
 from geomind.errors import ConfigError, TrainingError
 from geomind.photos import Preprocessing, open_photo
 from geomind.progress import SILENT
-from geomind.training.stages import Trained
+from geomind.training.stage import Trained
 
 TINY = DirectorConfig(
     backbone=BackboneConfig(name="scene_net", weights="none"), image_size=32, batch_size=4, workers=0, device="cpu"
@@ -140,7 +140,7 @@ def test_a_frozen_trunk_is_measured_from_no_features_at_all(
     def train_director(_: Path, config: DirectorConfig, *, runs: Path, **__: object) -> None:
         assert not runs.exists()
         told.append(("director", config.freeze))
-        logging.getLogger("geomind.training.stages").warning("few photos")
+        logging.getLogger("geomind.training.director").warning("few photos")
 
     def train_all_experts(_: Path, config: ExpertConfig, **__: object) -> list[Trained]:
         told.append(("experts", config.freeze))

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from few_photos import DIRECTOR, EXPERT, PLACES, REGIONS, Interrupted, write_photos
+from few_photos import DIRECTOR, EXPERT, PLACES, REGIONS, Interrupted
 
 from geomind.checkpoints import expert_path, load_checkpoint
 from geomind.config import BackboneConfig, ExpertConfig
@@ -26,25 +26,13 @@ from geomind.errors import (
     TrainingError,
 )
 from geomind.progress import Progress
-from geomind.training import experts, runs, stages
+from geomind.training import expert, experts
+from geomind.training.director import train_director
+from geomind.training.expert import train_expert
 from geomind.training.experts import Failed, Outcome, Skipped, train_all_experts
-from geomind.training.stages import Trained, train_director, train_expert
+from geomind.training.stage import Trained
 
-
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    return write_photos(tmp_path)
-
-
-@pytest.fixture
-def folders(tmp_path: Path) -> dict[str, Any]:
-    return {"regions": REGIONS, "models": tmp_path / "saved_models", "runs": tmp_path / "runs"}
-
-
-@pytest.fixture(autouse=True)
-def no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Spare half of the time of trainings this short."""
-    monkeypatch.setattr(runs, "draw_curves", lambda *_, **__: None)
+pytestmark = pytest.mark.usefixtures("no_curves")
 
 
 def config(**settings: Any) -> ExpertConfig:
@@ -127,13 +115,13 @@ def test_routed_experts_ask_the_director_once(
     data: Path, folders: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train_director(data, DIRECTOR, **folders)
-    asked, route = [], stages.route
+    asked, route = [], expert.route
 
     def counted(*arguments: Any, **more: Any) -> Any:
         asked.append(route(*arguments, **more))
         return asked[-1]
 
-    monkeypatch.setattr(stages, "route", counted)
+    monkeypatch.setattr(expert, "route", counted)
     done = train_all_experts(data, config(routed=True), **folders)
     assert of(Trained, done) == list(PLACES)  # others get no Expert, whatever is sent there
     (routed,) = asked

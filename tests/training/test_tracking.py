@@ -7,7 +7,7 @@ import pytest
 from few_photos import DIRECTOR, REGIONS, write_photos
 
 from geomind.errors import MissingExtraError
-from geomind.training.stages import train_director
+from geomind.training.director import train_director
 from geomind.training.tracking import Events, require_tensorboard
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from few_photos import DIRECTOR, EXPERT, PLACES, REGIONS, Interrupted, edit, write_photos
+from few_photos import DIRECTOR, EXPERT, PLACES, REGIONS, Interrupted, edit
 
 from geomind.checkpoints import director_path, expert_path, load_checkpoint, read_description
 from geomind.config import BackboneConfig, DirectorConfig, ExpertConfig, TrainingConfig
@@ -21,25 +21,13 @@ from geomind.errors import CheckpointError, ConfigError, ManifestError, MissingE
 from geomind.geography.boxes import Box
 from geomind.geography.regions import RegionTable
 from geomind.geography.sphere import haversine_km
-from geomind.training import runs, stages
+from geomind.training import expert, stage
+from geomind.training.director import train_director
+from geomind.training.expert import train_expert
 from geomind.training.losses import region_weights
-from geomind.training.stages import Trained, train_director, train_expert
+from geomind.training.stage import Trained
 
-
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    return write_photos(tmp_path)
-
-
-@pytest.fixture
-def folders(tmp_path: Path) -> dict[str, Any]:
-    return {"regions": REGIONS, "models": tmp_path / "saved_models", "runs": tmp_path / "runs"}
-
-
-@pytest.fixture(autouse=True)
-def no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Spare half of the time of trainings this short."""
-    monkeypatch.setattr(runs, "draw_curves", lambda *_, **__: None)
+pytestmark = pytest.mark.usefixtures("no_curves")
 
 
 @pytest.fixture
@@ -54,7 +42,7 @@ def handed_over(
             raise TrainingError("stop here")
 
         with monkeypatch.context() as patch, pytest.raises(TrainingError, match="stop here"):
-            patch.setattr(stages, "fit", fit)
+            patch.setattr(stage, "fit", fit)
             if isinstance(config, DirectorConfig):
                 train_director(data, config, **folders, overwrite=True)
             else:
@@ -386,7 +374,7 @@ def test_photos_sent_to_an_expert_move_neither_its_box_nor_its_judges(
     train_director(data, DIRECTOR, **folders)
     alone = train_expert(data, 6, EXPERT, **folders)
     box = read_description(alone.weights).fitted_box
-    monkeypatch.setattr(stages, "route", lambda *_, **__: np.full(18, 6))
+    monkeypatch.setattr(expert, "route", lambda *_, **__: np.full(18, 6))
     routed = changed(EXPERT, routed=True)
     seen = handed_over(routed)
     assert len(seen["photos"]) == 18
@@ -560,8 +548,8 @@ def test_an_expert_is_not_gone_on_with_once_other_photos_are_routed_to_it(
     (done,) = folders["runs"].glob("director-*")
     done.rename(data.parent / done.name)
     config = changed(EXPERT, routed=True, max_epochs=3, batch_size=4)
-    monkeypatch.setattr(stages, "route", lambda *_, **__: np.full(18, 6))
+    monkeypatch.setattr(expert, "route", lambda *_, **__: np.full(18, 6))
     run = interrupted(data, folders, config)
-    monkeypatch.setattr(stages, "route", lambda *_, **__: np.full(18, 9))
+    monkeypatch.setattr(expert, "route", lambda *_, **__: np.full(18, 9))
     with pytest.raises(ConfigError, match="it learned from 18 photos, not 6"):
         train_expert(data, 6, config, **folders, resume=run)

@@ -8,7 +8,6 @@ again by another one, a finished part never is, and the parts in the order of th
 from __future__ import annotations
 
 import contextlib
-import gc
 import itertools
 import logging
 import math
@@ -276,7 +275,6 @@ def _hand_out(parts: list[dict[str, int]], orders: _Orders, crew: _Crew) -> Gene
     """
     import ray
 
-    gc.collect()  # actors of an earlier run keep their cores until the last reference to them is gone, cycles included
     data = ray.data.from_items(parts, override_num_blocks=len(parts))
     data = data.map_batches(
         _Answerer,
@@ -295,9 +293,12 @@ def _hand_out(parts: list[dict[str, int]], orders: _Orders, crew: _Crew) -> Gene
     context.max_errored_blocks = FAILED_PARTS
     context.execution_no_progress_timeout_s = -1  # a part may take long, and a lost machine may come back
     try:
-        for batch in data.iter_batches(batch_size=None, prefetch_batches=0):
-            for counts in zip(batch["photos"], batch["located"], batch["fallbacks"], strict=True):
-                yield _Counts(*map(int, counts))
+        # Not by `iter_batches`: its thread may miss that it is over and keep the last answers, and they their actors.
+        for bundle in data.iter_internal_ref_bundles():
+            for reference in bundle.block_refs:
+                answers = ray.data.block.BlockAccessor.for_block(ray.get(reference)).to_numpy()
+                for counts in zip(answers["photos"], answers["located"], answers["fallbacks"], strict=True):
+                    yield _Counts(*map(int, counts))
     except ray.exceptions.RayError as error:
         raise OutputError(f"The Ray cluster cannot go on: {_said(error)} Go on with --resume.") from error
 

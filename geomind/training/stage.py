@@ -6,7 +6,10 @@ It knows no regions, boxes or heads; what is trained brings its own losses, targ
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
+import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +22,7 @@ from numpy.typing import NDArray
 from geomind.backbones import load_backbone_weights
 from geomind.checkpoints import Description, state_checksum
 from geomind.config import TrainingConfig
+from geomind.errors import ConfigError
 from geomind.files import atomic_path
 from geomind.geography.regions import RegionTable
 from geomind.networks import EncoderWithHead
@@ -75,12 +79,23 @@ def check_machine(config: TrainingConfig) -> None:
     """Make sure that this machine has what the settings ask for, before an hour is spent.
 
     Raises:
-        ConfigError: it has no such device, or one that cannot do it.
+        ConfigError: it has no such device, or one that cannot do it, or decoding processes could not be spoken to.
         MissingExtraError: TensorBoard is asked for and not installed.
     """
     start_fabric(config)
+    temporary = tempfile.gettempdir()
+    if config.workers and len(os.fsencode(temporary)) > _LONGEST_TEMPORARY and sys.platform != "win32":
+        raise ConfigError(
+            f"Processes that decode photos cannot be spoken to through {temporary}, whose name is too long for a "
+            f"socket: set TMPDIR to a folder of at most {_LONGEST_TEMPORARY} characters, or --set workers=0."
+        )
     if config.tensorboard:
         require_tensorboard()
+
+
+_LONGEST_TEMPORARY = 70
+"""Bytes of the temporary folder's name that leave room for a socket's, which has 104 in all on macOS and 108 on Linux:
+torch would wait for ever for photos that cannot be sent. Python's `multiprocessing` appends up to 32."""
 
 
 def start_from(config: TrainingConfig, network: EncoderWithHead) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from geomind.backbones.encoders import Backbone, as_wrapped
+from geomind.backbones.encoders import Backbone, as_wrapped, positions_of
 from geomind.errors import ConfigError, MissingExtraError
 from geomind.photos import Preprocessing
 
@@ -46,6 +47,38 @@ class TimmBackbone(Backbone):
         """Encode photos: (N, 3, S, S) -> (N, features)."""
         pooled: Tensor = self.network(pixels * self.input_scale + self.input_shift)
         return pooled
+
+    def tokens(self, pixels: Tensor) -> Tensor:
+        """Give what timm calls forward_features: (N, 3, S, S) -> (N, positions, token_features).
+
+        Raises:
+            ConfigError: it is no map of one scale.
+        """
+        seen = self.network.forward_features(pixels * self.input_scale + self.input_shift)
+        if isinstance(seen, Tensor) and seen.ndim == 3:
+            return seen[:, getattr(self.network, "num_prefix_tokens", 0) or 0 :]  # those of class, and registers
+        if isinstance(seen, Tensor) and seen.ndim == 4:
+            nhwc = getattr(self.network, "output_fmt", None) == "NHWC"
+            return seen.flatten(1, 2) if nhwc else positions_of(seen)
+        raise ConfigError(f"{self._name} gives no map of one scale to pool by attention. Pool it by average.")
+
+    @property
+    def token_features(self) -> int:  # type: ignore[override]  # looked up when asked for: not every network has tokens
+        """Numbers in a token.
+
+        Raises:
+            ConfigError: this network gives no tokens.
+        """
+        return self._tokens_once[0]
+
+    @property
+    def after_pooling(self) -> list[nn.Parameter]:
+        """Its parameters that pooled features alone meet, as some have a layer norm or a convolution there.
+
+        Raises:
+            ConfigError: this network gives no tokens.
+        """
+        return self._tokens_once[1]
 
     def create(self, **published: Any) -> Any:
         """Make timm's network for squares of this size, with random weights or as timm is told to.
@@ -104,6 +137,19 @@ class TimmBackbone(Backbone):
         if pooled.ndim != 2:
             raise ValueError("it does not pool its features")
         return int(pooled.shape[1])
+
+    @cached_property
+    def _tokens_once(self) -> tuple[int, list[nn.Parameter]]:
+        """Encode one black photo: how many numbers a token has, and the parameters on which tokens do not depend."""
+        learning = self.training
+        self.eval()
+        with torch.enable_grad():
+            tokens = self.tokens(self.input_scale.new_zeros(1, 3, self._image_size, self._image_size))
+        self.train(learning)
+        parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        gradients = torch.autograd.grad(tokens.sum(), parameters, allow_unused=True)
+        unused = [parameter for parameter, gradient in zip(parameters, gradients, strict=True) if gradient is None]
+        return int(tokens.shape[2]), unused
 
     def _url(self) -> str | None:
         repository: str | None = self.published.get("hf_hub_id")

@@ -17,6 +17,7 @@ from geomind.config import Settings
 from geomind.errors import CheckpointError, ConfigError
 from geomind.files import atomic_path
 from geomind.geography.boxes import Box
+from geomind.geography.cell_code import CellCode
 from geomind.geography.regions import Region, RegionTable
 from geomind.photos import Preprocessing
 
@@ -32,7 +33,7 @@ class Description(Settings):
     """What a weights file says of itself: enough to load it without any other file or number."""
 
     format_version: int = FORMAT_VERSION
-    kind: Literal["director", "expert"]
+    kind: Literal["director", "expert", "hierarchical"]
     """What the weights answer."""
     region_table: dict[str, Any]
     """The whole table of regions that the weights were trained on."""
@@ -54,6 +55,11 @@ class Description(Settings):
     trunk: str | None = None
     """Checksum of the encoder's weights: a Director's own, or of the Director whose features an Expert answers from;
     None for an Expert that has its own encoder."""
+    cells: dict[str, Any] | None = None
+    """Expert with cells, or hierarchical network: its cells and the scale of their offsets, a ``CellCode`` of plain
+    values; instead of a box."""
+    pooling: Literal["average", "attention"] = "average"
+    """How its encoder's map becomes features."""
     region_medians: dict[int, tuple[float, float]] = Field(default_factory=dict)
     """Director: the geodesic median place of each region, degrees; the answer where an Expert is missing."""
 
@@ -61,6 +67,18 @@ class Description(Settings):
     def regions(self) -> RegionTable:
         """The table of regions as a value."""
         return RegionTable.from_dict(self.region_table, where="the weights")
+
+    @property
+    def cell_code(self) -> CellCode:
+        """The cells as a value.
+
+        Raises:
+            CheckpointError: the weights answer with no cells, or with some that contradict themselves.
+        """
+        try:
+            return CellCode.from_dict(self.cells or {})
+        except (ConfigError, KeyError, TypeError, ValueError) as error:
+            raise CheckpointError("These weights hold no cells that make sense.") from error
 
     @property
     def fitted_box(self) -> Box:
@@ -82,6 +100,11 @@ def director_path(models: Path | str) -> Path:
 def expert_path(models: Path | str, region: Region) -> Path:
     """Say where a folder of models keeps the Expert of a region."""
     return Path(models) / "experts" / f"{region.id:02d}-{region.slug}.safetensors"
+
+
+def hierarchical_path(models: Path | str) -> Path:
+    """Say where a folder of models keeps its hierarchical network."""
+    return Path(models) / "hierarchical" / "hierarchical.safetensors"
 
 
 def save_checkpoint(path: Path | str, state: Mapping[str, torch.Tensor], description: Description) -> None:

@@ -1,4 +1,4 @@
-"""`geomind train-director` and `geomind train-expert`."""
+"""`geomind train-director`, `geomind train-expert` and `geomind train-hierarchical`."""
 
 from __future__ import annotations
 
@@ -150,6 +150,45 @@ def train_expert(
             )
         ]  # fmt: skip
     _print_outcomes(outcomes, f"geomind infer --images-dir PHOTOS --models {shlex.quote(str(models))}")
+
+
+def train_hierarchical(
+    data: Data = None,
+    config: Config = None,
+    set_: Set = None,
+    select: Select = None,
+    cells: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.parquet",
+            help="A tree of cells by `geomind regions fit --levels`; fitted to the training photos if left out.",
+            show_default=False,
+        ),
+    ] = None,
+    models: Models = Path("saved_models"),
+    runs_dir: Runs = Path("runs"),
+    resume: Resume = None,
+    regions: Regions = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Train the second system: one network that tells country, region, city and the place in it."""
+    from geomind.cli.progress import bars
+    from geomind.config import HierarchicalConfig
+    from geomind.training import hierarchical
+
+    trained = hierarchical.train_hierarchical(
+        _manifest(data, resume),
+        _settings(HierarchicalConfig, config, set_, select, resume),
+        regions=_table(regions),
+        cells=cells,
+        models=models,
+        runs=runs_dir,
+        resume=resume,
+        overwrite=overwrite,
+        progress=bars(),
+    )
+    folder = shlex.quote(str(trained.weights.parent))
+    _print_outcomes([trained], f"geomind infer --images-dir PHOTOS --models {folder}")
 
 
 def _manifest(data: Path | None, resume: Path | None) -> Path:

@@ -71,6 +71,8 @@ class Stage:
     describe: Callable[[Mapping[str, float]], Description]
     weights: Path
     """Where the best weights go."""
+    cells: str = ""
+    """Fingerprint of the cells that it answers with, if any."""
     often: NDArray[np.float64] | None = None
     """(training photos,) how often each is drawn."""
 
@@ -142,14 +144,16 @@ def train_stage(
     )
 
 
-def origin_of(name: str, photos: TrainingPhotos, regions: RegionTable, network: EncoderWithHead) -> Origin:
+def origin_of(
+    name: str, photos: TrainingPhotos, regions: RegionTable, network: EncoderWithHead, cells: str = ""
+) -> Origin:
     """Say what a training is made of, as its run folder keeps it; the network is as it is before training."""
     return Origin(
         name=name,
         trunk=state_checksum(network.backbone.state_dict()),
         data=str(photos.manifest.absolute()),
         data_hash=photos.manifest_hash,
-        regions=regions.fingerprint,
+        regions=regions.fingerprint + cells,
         photos=len(photos.train),
         validation_photos=len(photos.validation),
     )
@@ -161,7 +165,7 @@ def features_folder(runs: Path | str) -> Path:
 
 
 def describe_weights(
-    kind: Literal["director", "expert"],
+    kind: Literal["director", "expert", "hierarchical"],
     config: TrainingConfig,
     regions: RegionTable,
     metrics: Mapping[str, float],
@@ -194,7 +198,7 @@ def _open_run(
     """Make the run folder, or open the one to resume; the first process does, for all."""
     folder = Path()
     if fabric.is_global_zero:
-        origin = origin_of(stage.run_name, stage.photos, regions, stage.network)
+        origin = origin_of(stage.run_name, stage.photos, regions, stage.network, stage.cells)
         run = Run.start(runs, origin, config) if resume is None else Run.resume(resume, origin, config)
         folder = run.folder
     return Run(fabric.broadcast(folder))

@@ -226,6 +226,9 @@ def test_what_comes_after_pooling_rests_and_all_else_learns(name: str) -> None:
     assert {key.split(".")[2] for key in resting} <= {"head", "conv_head", "fc_norm"}
     assert resting or name == "timm:test_vit2"
     assert all(parameter.requires_grad for parameter in average.parameters())
+    with torch.no_grad():
+        again = pooled_by_attention(name)
+    assert {key for key, parameter in again.named_parameters() if not parameter.requires_grad} == resting
 
 
 def test_a_network_without_one_map_is_refused() -> None:

@@ -57,9 +57,8 @@ class AttentionPooled(Backbone):
     def pool(self, tokens: Tensor) -> Tensor:
         """Pool tokens, whose order is of no account: (N, positions, features) -> (N, features)."""
         seen = self.norm(tokens)
-        queries = self.query.to(seen.dtype).expand(
-            seen.shape[0], 1, -1, -1
-        )  # len() would fix the batch in an ONNX file
+        photos = seen.shape[0]  # len() would be a constant in an ONNX file
+        queries = self.query.to(seen.dtype).expand(photos, 1, -1, -1)
         found = F.scaled_dot_product_attention(queries, seen[:, None], seen[:, None])  # (N, 1, heads, features)
         drawn = torch.matmul(found[:, 0].transpose(0, 1), self.value)  # (heads, N, features / heads)
         pooled: Tensor = tokens.mean(dim=1) + drawn.transpose(0, 1).flatten(1)

@@ -143,7 +143,7 @@ class TorchvisionBackbone(Backbone):
         network = self.network
         if isinstance(network, VisionTransformer):
             patches = network._process_input(pixels)
-            class_token = network.class_token.expand(patches.shape[0], -1, -1)  # len() would fix the batch in ONNX
+            class_token = network.class_token.expand(patches.shape[0], -1, -1)
             encoded: Tensor = network.encoder(torch.cat([class_token, patches], dim=1))
             return encoded[:, 1:]
         if isinstance(network, ResNet):

@@ -62,23 +62,28 @@ class TimmBackbone(Backbone):
             return seen.flatten(1, 2) if nhwc else positions_of(seen)
         raise ConfigError(f"{self._name} gives no map of one scale to pool by attention. Pool it by average.")
 
-    @property
-    def token_features(self) -> int:  # type: ignore[override]  # looked up when asked for: not every network has tokens
+    @cached_property
+    def token_features(self) -> int:  # type: ignore[override]  # found when asked for: not all of timm's have tokens
         """Numbers in a token.
 
         Raises:
             ConfigError: this network gives no tokens.
         """
-        return self._tokens_once[0]
+        with torch.no_grad():
+            return int(self._tokens_of_a_black_photo().shape[2])
 
     @property
     def after_pooling(self) -> list[nn.Parameter]:
-        """Its parameters that pooled features alone meet, as some have a layer norm or a convolution there.
+        """Its parameters that learn and that pooled features alone meet, as some have a layer norm or a convolution.
 
         Raises:
             ConfigError: this network gives no tokens.
         """
-        return self._tokens_once[1]
+        learning = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        with torch.enable_grad():
+            total = self._tokens_of_a_black_photo().sum()
+            gradients = torch.autograd.grad(total, learning, allow_unused=True) if learning else ()
+        return [parameter for parameter, gradient in zip(learning, gradients, strict=True) if gradient is None]
 
     def create(self, **published: Any) -> Any:
         """Make timm's network for squares of this size, with random weights or as timm is told to.
@@ -138,18 +143,11 @@ class TimmBackbone(Backbone):
             raise ValueError("it does not pool its features")
         return int(pooled.shape[1])
 
-    @cached_property
-    def _tokens_once(self) -> tuple[int, list[nn.Parameter]]:
-        """Encode one black photo: how many numbers a token has, and the parameters on which tokens do not depend."""
+    def _tokens_of_a_black_photo(self) -> Tensor:
         learning = self.training
-        self.eval()
-        with torch.enable_grad():
-            tokens = self.tokens(self.input_scale.new_zeros(1, 3, self._image_size, self._image_size))
+        tokens = self.eval().tokens(self.input_scale.new_zeros(1, 3, self._image_size, self._image_size))
         self.train(learning)
-        parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        gradients = torch.autograd.grad(tokens.sum(), parameters, allow_unused=True)
-        unused = [parameter for parameter, gradient in zip(parameters, gradients, strict=True) if gradient is None]
-        return int(tokens.shape[2]), unused
+        return tokens
 
     def _url(self) -> str | None:
         repository: str | None = self.published.get("hf_hub_id")

@@ -292,7 +292,8 @@ def _digest(arrays: Mapping[str, NDArray[Any]]) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
-        digest.update(f"{name} {array.shape} torch.{array.dtype}".encode())
+        # Its own shape: a contiguous copy of a number is an array of one.
+        digest.update(f"{name} {arrays[name].shape} torch.{array.dtype}".encode())
         digest.update(array.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
 

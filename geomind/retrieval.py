@@ -189,7 +189,7 @@ class Gallery:
         """Find the ``count`` best of the rows by matrix product: (N, features) -> (N, count), in no order."""
         best = np.full((len(unit), count), -np.inf, np.float32)
         best_rows = np.zeros((len(unit), count), np.int64)
-        if count == 0:
+        if best_rows.size == 0:
             return best_rows
         for numbers, block in self._blocks(rows):
             for first in range(0, len(unit), _BLOCK_PHOTOS):
@@ -364,13 +364,12 @@ class _FaissIndex:
         return found
 
 
-def unit_rows(features: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+def unit_rows(features: NDArray[np.float32]) -> NDArray[np.float32]:
     """Bring each row to length 1, and leave one of zeros as it is: (n, features) -> (n, features)."""
-    rows: NDArray[np.float32] = np.asarray(features, np.float32)
-    largest = np.abs(rows).max(axis=1, keepdims=True, initial=0)
-    rows = rows / np.where(largest > 0, largest, 1)  # so that no square is too large or too small for float32
-    unit: NDArray[np.float32] = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.float32(1e-30))
-    return unit
+    largest = np.abs(features).max(axis=1, keepdims=True, initial=0)
+    scaled = features / np.where(largest > 0, largest, 1)  # so that no square is too large or too small
+    length = np.linalg.norm(scaled, axis=1, keepdims=True)
+    return (scaled / np.where(length > 0, length, 1)).astype(np.float32)
 
 
 def softmax(cosines: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:

@@ -75,8 +75,8 @@ def test_the_nearest_of_a_photo_is_itself(count: int, seed: int) -> None:
 
 
 ROUNDING = 2.0**-11 + 1e-5
-"""What rounding a unit row to float16 changes of a cosine at most: a half of its last of 11 bits, by Cauchy-Schwarz; and
-float32."""
+"""What rounding a unit row to float16 changes of a cosine at most (a half of the last of 11 bits, by Cauchy-Schwarz),
+and float32 beside it."""
 
 
 @given(st.integers(1, 80), st.integers(1, 8), st.integers(1, 12), st.integers(0, 2**32 - 1))
@@ -91,7 +91,12 @@ def test_what_is_found_is_the_best_but_for_rounding(count: int, asked: int, neig
 
 
 @given(
-    st.integers(1, 90), st.integers(0, 8), st.integers(1, 9), st.integers(64, 4096), st.integers(1, 5), st.integers(0, 99)
+    st.integers(1, 90),
+    st.integers(0, 8),
+    st.integers(1, 9),
+    st.integers(64, 4096),
+    st.integers(1, 5),
+    st.integers(0, 99),
 )
 def test_blocks_of_any_size_find_the_same(
     count: int, asked: int, neighbours: int, block_bytes: int, photos: int, seed: int
@@ -281,7 +286,7 @@ def test_every_flipped_byte_of_a_gallerys_header_is_survived(models: Path, store
 
 def test_what_is_no_gallery_is_refused(models: Path, tmp_path: Path) -> None:
     weights = director_path(models)
-    with pytest.raises(CheckpointError, match="No gallery at .*--gallery"):
+    with pytest.raises(CheckpointError, match=r"No gallery at .*--gallery"):
         Gallery.load(gallery_path(models), weights)
     with pytest.raises(CheckpointError, match="kind 'director', where 'gallery'"):
         Gallery.load(weights, weights)
@@ -319,7 +324,10 @@ def test_a_gallery_of_another_trunk_size_or_table_is_refused(
     models: Path, stored: Path, two_regions: RegionTable
 ) -> None:
     weights, arrays, about = director_path(models), load_file(stored), read_description(stored)
-    for other in ({"trunk": "of another"}, {"preprocessing": about.preprocessing.model_copy(update={"image_size": 64})}):
+    for other in (
+        {"trunk": "of another"},
+        {"preprocessing": about.preprocessing.model_copy(update={"image_size": 64})},
+    ):
         save_gallery(stored, arrays, about.model_copy(update=other))
         with pytest.raises(CheckpointError, match="another image encoder or other pixels"):
             Gallery.load(stored, weights)

@@ -27,6 +27,7 @@ LAYERS = [
     {"backbones"},
     {"networks", "runtimes"},
     {"director", "expert"},
+    {"retrieval"},
     {"cascade"},
     {"export"},
     {"data"},

@@ -146,7 +146,7 @@ def features_folder(runs: Path | str) -> Path:
 
 
 def describe_weights(
-    kind: Literal["director", "expert"],
+    kind: Literal["director", "expert", "regression"],
     config: TrainingConfig,
     regions: RegionTable,
     metrics: Mapping[str, float],

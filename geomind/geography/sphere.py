@@ -86,6 +86,18 @@ def destination(points: ArrayLike, bearing: ArrayLike, distance_km: ArrayLike) -
     return np.stack([np.degrees(end_latitude), wrap_longitude(np.degrees(end_longitude))], axis=-1)
 
 
+def on_plane(centre: ArrayLike, east_km: ArrayLike, north_km: ArrayLike) -> Points:
+    """Walk from a centre by km of the plane that touches there: (2,) degrees, (...), (...) km -> (..., 2) degrees.
+
+    The azimuthal equidistant projection, inverted: distance and direction from the centre are true, so that what is
+    near it has its shape wherever on the Earth it is, poles and date line included (Snyder 1987, "Map Projections: A
+    Working Manual", p. 191).
+    """
+    east_km, north_km = np.asarray(east_km, dtype=np.float64), np.asarray(north_km, dtype=np.float64)
+    bearing = np.degrees(np.arctan2(east_km, north_km))
+    return destination(centre, bearing, np.hypot(east_km, north_km))
+
+
 def geodesic_median(points: ArrayLike, weights: ArrayLike | None = None, *, steps: int = 200) -> Points:
     """Find the point with the smallest summed great-circle distance to all: (n, 2) degrees -> (2,) degrees.
 

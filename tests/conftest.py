@@ -17,7 +17,7 @@ from geomind.geography.regions import Region, RegionTable, default_regions
 from geomind.networks import DirectorNetwork, ExpertNetwork
 from geomind.photos import Preprocessing
 
-pytest_plugins = ("local_server",)  # fixtures: server, loopback_only
+pytest_plugins = ("local_server", "few_rungs")  # fixtures: server, loopback_only; three_splits, bench, truth
 
 # A shared machine is slow at times. The same examples each time: a change is judged by what it changed. `make fuzz`
 # draws new ones, and what it finds becomes an @example.

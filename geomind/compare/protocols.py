@@ -52,8 +52,8 @@ _THRESHOLDS = (
 )
 
 _CROPS = (
-    "Published figures differ: some average five crops of each photo (the inference of TIBHannover/GeoEstimation), some "
-    "ten, mirrored ones among them (GeoCLIP: Vivanco Cepeda et al. 2023). Compare with those of one crop, or say so."
+    "Published figures differ: some average five crops of each photo (inference of TIBHannover/GeoEstimation), some ten, "
+    "mirrored ones among them (GeoCLIP: Vivanco Cepeda et al. 2023). Compare with those of one crop, or say so."
 )
 
 PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
@@ -83,11 +83,11 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
                 source='Astruc et al. 2024, "OpenStreetView-5M: The Many Roads to Global Visual Geolocation"',
                 counts=(
                     "GeoScore 5,000 · exp(-d / 1,492.7 km) and the mean great-circle distance, on a sphere of 6,371 km "
-                    "(gastruc/osv5m, `metrics/`). Its country is that of the nearest town to the answer, and its region, "
-                    "sub-region and city are those of that town; ours are the country's outlines, the 13 regions and "
-                    "the nearest town, and compare with nobody's."
+                    "(gastruc/osv5m, `metrics/`). Its country, region, sub-region and city are those of the town "
+                    "nearest to the answer; ours are the country's outlines, the 13 regions and the nearest town, and "
+                    "do not compare."
                 ),
-                crops="One view of each photo.",
+                crops="So do the published configurations (gastruc/osv5m, `configs/dataset/test_transform`).",
             ),
         )
     }

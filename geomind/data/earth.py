@@ -33,8 +33,8 @@ TILE_KM: Final = 300.0
 """Side of a tile on the ground: 31 pixels of a picture 4,096 wide."""
 
 BLOCK_RESOLUTION: Final = 1
-"""h3 resolution of the blocks: about 610,000 km², 483 km a side. Half of the places are left where no tile of 300 km may
-overlap one of another split; with blocks of 183 km a side it would be a quarter."""
+"""h3 resolution of the blocks: about 610,000 km², 483 km a side. Half of the places are left where no tile of 300 km
+overlaps one of another split; with blocks of 183 km a side it would be a quarter."""
 
 SOUTHERNMOST: Final = -60.0
 """Degrees. South of it all land is ice of one white, and nobody's (Antarctic Treaty, article VI)."""

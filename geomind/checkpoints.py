@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,7 +34,7 @@ class Description(Settings):
     """What a weights file says of itself: enough to load it without any other file or number."""
 
     format_version: int = FORMAT_VERSION
-    kind: Literal["director", "expert", "hierarchical", "gallery"]
+    kind: Literal["director", "expert", "hierarchical", "gallery", "regression"]
     """What the weights answer."""
     region_table: dict[str, Any]
     """The whole table of regions that the weights were trained on."""
@@ -51,7 +52,8 @@ class Description(Settings):
     region_id: int | None = None
     """Expert: its region."""
     box: tuple[float, float, float, float] | None = None
-    """Expert: lat_min, lat_max, lon_min, lon_max of its box, degrees."""
+    """Expert: lat_min, lat_max, lon_min, lon_max of its box, degrees. A regression's is the globe's, or None where it
+    answers with unit vectors."""
     trunk: str | None = None
     """Checksum of the encoder's weights: a Director's own, of the Director whose features an Expert answers from, or of
     the encoder whose embeddings a gallery holds; None for an Expert that has its own encoder."""
@@ -115,6 +117,11 @@ def gallery_path(models: Path | str, region: Region | None = None) -> Path:
         return director_path(models).with_name("gallery.safetensors")
     weights = expert_path(models, region)
     return weights.with_name(f"{weights.stem}.gallery.safetensors")
+
+
+def regression_path(models: Path | str) -> Path:
+    """Say where a folder of models keeps its one-network regression."""
+    return Path(models) / "regression" / "regression.safetensors"
 
 
 def save_checkpoint(path: Path | str, state: Mapping[str, torch.Tensor], description: Description) -> None:
@@ -199,6 +206,31 @@ def read_head(path: Path | str) -> tuple[NDArray[np.float32], NDArray[np.float32
             return file.get_tensor("head.1.weight"), file.get_tensor("head.1.bias")
     except (SafetensorError, OSError) as error:
         raise _broken(path, error) from error
+
+
+def count_parameters(path: Path | str) -> int:
+    """Count what a training learned in a file, without reading it: running statistics of a normalisation do not count.
+
+    Raises:
+        CheckpointError: the file is missing or broken.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    _metadata(path)
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return sum(
+                math.prod(file.get_slice(name).get_shape())
+                for name in file.keys()  # noqa: SIM118  a safe_open is no mapping
+                if not name.endswith(_STATISTICS)
+            )
+    except (SafetensorError, OSError) as error:
+        raise _broken(path, error) from error
+
+
+_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+"""What torch calls the buffers of a batch normalisation."""
 
 
 def load_checkpoint(

@@ -245,6 +245,20 @@ class HierarchicalConfig(TrainingConfig):
         return self
 
 
+class RegressionConfig(TrainingConfig):
+    """One network that is asked for the place at once, without regions: what a cascade has to beat."""
+
+    output: Literal["square", "vector"] = "square"
+    """What stands for a place: two sigmoids in the `square` of a box around the globe, which the date line cuts, or a
+    unit `vector` on the sphere."""
+
+    @model_validator(mode="after")
+    def _nothing_contradicts(self) -> Self:
+        if self.select == "accuracy":
+            raise ValueError("a regression has no accuracy; select its best epoch by loss or geoscore")
+        return self
+
+
 AnyConfig = TypeVar("AnyConfig", bound=Settings)
 
 

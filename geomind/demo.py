@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from geomind.backbones import build_backbone
@@ -46,6 +48,36 @@ MADE = ("photos", "saved_models", "runs", "manifest.csv", "predictions.csv", "me
 
 IMAGE_SIZE = 64
 """Side of the scenes and of what the networks see, pixels."""
+
+SETTINGS: Mapping[str, Any] = MappingProxyType(
+    {
+        "image_size": IMAGE_SIZE,
+        "schedule": "one_cycle",
+        "learning_rate": 4e-3,
+        "weight_decay": 0.05,
+        "dropout": 0.1,
+        "workers": 1,
+        "cache_photos": True,
+        "device": "cpu",
+    }
+)
+"""What every network of the world's scenes is trained with."""
+
+DIRECTOR_SETTINGS: Mapping[str, Any] = MappingProxyType(
+    {
+        "augment": AugmentConfig(crop_scale_min=0.8, color_jitter=0.2, hue_jitter=0),
+        "class_weights": "none",  # the world's regions differ by a factor of three only
+        "label_smoothing": 0.1,
+    }
+)
+
+PLACE_SETTINGS: Mapping[str, Any] = MappingProxyType(
+    {
+        # Gentler than the Director's: a crop lifts the sun, and the height of the sun is the latitude.
+        "augment": AugmentConfig(crop_scale_min=0.9, color_jitter=0.1, hue_jitter=0),
+    }
+)
+"""What networks that answer with places are trained with besides."""
 
 
 @dataclass(frozen=True)
@@ -92,33 +124,19 @@ def run_demo(
     regions = default_regions()
 
     manifest = make_world(folder, photos=size.photos, image_size=IMAGE_SIZE, seed=seed, progress=progress)
-    shared: dict[str, Any] = {
-        "image_size": IMAGE_SIZE,
-        "schedule": "one_cycle",
-        "weight_decay": 0.05,
-        "dropout": 0.1,
-        "seed": seed,
-        "workers": 1,
-        "cache_photos": True,
-        "device": "cpu",
-    }
+    shared: dict[str, Any] = {**SETTINGS, "seed": seed}
     director = DirectorConfig(
         **shared,
-        augment=AugmentConfig(crop_scale_min=0.8, color_jitter=0.2, hue_jitter=0),
+        **DIRECTOR_SETTINGS,
         backbone=BackboneConfig(name=backbone, weights="none"),
         max_epochs=size.director_epochs,
-        learning_rate=4e-3,
-        class_weights="none",  # the world's regions differ by a factor of three only
-        label_smoothing=0.1,
     )
     train_director(manifest, director, regions=regions, models=models, runs=runs, progress=progress)
     expert = ExpertConfig(
         **shared,
-        # Gentler than the Director's: a crop lifts the sun, and the height of the sun is the latitude.
-        augment=AugmentConfig(crop_scale_min=0.9, color_jitter=0.1, hue_jitter=0),
+        **PLACE_SETTINGS,
         backbone=BackboneConfig(name=backbone, weights=str(director_path(models))),
         max_epochs=size.expert_epochs,
-        learning_rate=4e-3,
     )
     train_all_experts(manifest, expert, regions=regions, models=models, runs=runs, progress=progress)
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from geomind.backbones import Backbone, Pooling, build_backbone
@@ -70,11 +71,28 @@ class CellsNetwork(EncoderWithHead):
         self.head = nn.Sequential(nn.Dropout(dropout), linear)
 
 
+class VectorNetwork(EncoderWithHead):
+    """Three linear units over the features give a unit vector, a place on the sphere: (N, 3, S, S) -> (N, 3)."""
+
+    head: nn.Sequential
+
+    def __init__(self, backbone: str, image_size: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.backbone = build_backbone(backbone, image_size)
+        self.head = _Head(nn.Dropout(dropout), nn.Linear(self.backbone.features, 3), _UnitLength())
+
+
+class _UnitLength(nn.Module):
+    def forward(self, vectors: Tensor) -> Tensor:
+        """Give vectors the length 1: (N, 3) -> (N, 3)."""
+        return F.normalize(vectors, dim=1)
+
+
 class _Head(nn.Sequential):
     """Layers that stay in float32 under autocast: near 1, bfloat16 has steps of 1/256, 20 km of a box 5,000 km wide."""
 
     def forward(self, features: Tensor) -> Tensor:
-        """Place features in the unit square: (N, features) -> (N, 2)."""
+        """Place features in the unit square or on the sphere: (N, features) -> (N, 2) or (N, 3)."""
         device = features.device.type
         rounding = torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
         with rounding:

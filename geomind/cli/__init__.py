@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from geomind import __version__
-from geomind.cli import bench, convert, data, demo, download, evaluate, export, infer, inspect, regions, train
+from geomind.cli import bench, compare, convert, data, demo, download, evaluate, export, infer, inspect, regions, train
 from geomind.devices import keep_freed_memory, let_threads_sleep
 from geomind.errors import GeoMindError
 
@@ -36,6 +36,7 @@ app.command("train-hierarchical", rich_help_panel="Training")(train.train_hierar
 app.command("infer", rich_help_panel="Places")(infer.infer)
 app.command("export", rich_help_panel="Places")(export.export)
 app.command("evaluate", rich_help_panel="Places")(evaluate.evaluate)
+app.command("compare", rich_help_panel="Places")(compare.compare)
 app.command("convert", rich_help_panel="Places")(convert.convert)
 app.add_typer(regions.app, name="regions", rich_help_panel="Photos")
 app.add_typer(bench.app, name="bench", rich_help_panel="This machine")

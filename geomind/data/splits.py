@@ -158,7 +158,7 @@ def split_manifest(
     else:
         split = split_at_random(len(rows), shares=shares, strata=strata, seed=seed)
     if gap_km > 0:
-        split = np.where(_too_near(points, split, list(shares), gap_km), "", split)
+        split = np.where(too_near(points, split, list(shares), gap_km), "", split)
         if empty := [name for name in shares if not (split == name).any()]:
             raise ManifestError(
                 f"No photo of the split '{empty[0]}' is {gap_km:g} km from those after it. Make the gap smaller or the "
@@ -290,8 +290,15 @@ def _fill_empty(split_of: NDArray[np.int64], sizes: NDArray[np.int64], splits: i
 # ── how far apart ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _too_near(points: Points, split: NDArray[np.str_], names: Sequence[str], gap_km: float) -> NDArray[np.bool_]:
-    """Find the photos that are nearer than a gap to one of a later split: (n,)."""
+def too_near(points: Points, split: NDArray[np.str_], names: Sequence[str], gap_km: float) -> NDArray[np.bool_]:
+    """Find the photos that are nearer than a gap to one of a later split: (n,).
+
+    Args:
+        points: (n, 2) degrees.
+        split: (n,) names of splits.
+        names: The splits in order; of two photos too near each other, that of the later split stays.
+        gap_km: The least distance that photos of different splits may have.
+    """
     vectors = unit_vectors(points)
     near = np.zeros(len(points), dtype=bool)
     for i, name in enumerate(names[:-1]):

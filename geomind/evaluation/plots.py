@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import colorsys
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
@@ -204,31 +205,73 @@ def error_cdf(
     Raises:
         OutputError: the picture cannot be written.
     """
+    figure, axes = _distance_axes(title)
+    for (name, distance), colour in zip(curves.items(), SERIES * len(curves), strict=False):
+        x = np.sort(np.clip(distance[np.isfinite(distance)], _NEAREST, None))
+        share = np.arange(1, len(x) + 1) / len(distance)
+        median = float(np.median(distance))
+        steps = np.array([(_NEAREST, 0.0), *zip(x, share, strict=True), (_FARTHEST, len(x) / len(distance))])
+        axes.step(*steps.T, where="post", color=colour, linewidth=2, zorder=3, label=f"{name}: median {_km(median)}")
+        if math.isfinite(median):
+            axes.plot(max(median, _NEAREST), 0.5, "o", color=colour, markersize=5, markeredgecolor="white", zorder=4)
+    axes.legend(loc="upper left", frameon=False, fontsize=9, labelcolor=INK)
+    _save(figure, path)
+
+
+def error_bands(
+    curves: Mapping[str, NDArray[np.float64]],
+    path: Path | str,
+    *,
+    dashed: Collection[str] = (),
+    title: str = "Share of photos within a distance",
+) -> None:
+    """Draw the same for methods that were trained several times: the mean over seeds, and a band from least to most.
+
+    Args:
+        curves: name -> (seeds, n) km, infinite for misses.
+        path: where the picture goes.
+        dashed: names of those that are told something of the truth.
+        title: what the picture shows.
+
+    Raises:
+        OutputError: the picture cannot be written.
+    """
+    figure, axes = _distance_axes(title)
+    x = np.geomspace(_NEAREST, _FARTHEST, 400)
+    colours = matplotlib.colormaps["tab20"].colors if len(curves) > len(SERIES) else SERIES  # type: ignore[attr-defined]
+    for (name, distance), colour in zip(curves.items(), tuple(colours) * len(curves), strict=False):
+        shares = np.stack([np.searchsorted(np.sort(row), x, side="right") / len(row) for row in distance])
+        median = _km(float(np.median(distance, axis=1).mean()))
+        style = "--" if name in dashed else "-"
+        axes.plot(
+            x, shares.mean(axis=0), style, color=colour, linewidth=1.7, zorder=3, label=f"{name}: median {median}"
+        )
+        axes.fill_between(x, shares.min(axis=0), shares.max(axis=0), color=colour, alpha=0.18, linewidth=0, zorder=2)
+    axes.legend(loc="upper left", frameon=False, fontsize=8, labelcolor=INK)
+    _save(figure, path)
+
+
+_NEAREST, _FARTHEST = 0.5, 20_100.0
+"""The ends of the axis of distances, km; what is nearer is drawn at its beginning."""
+
+
+def _distance_axes(title: str) -> tuple[Figure, Axes]:
+    """Make a picture with distances along a logarithmic axis and shares of photos up."""
     figure = Figure(figsize=(8, 5.2), dpi=150, facecolor="white")
     axes = figure.add_axes((0.085, 0.115, 0.89, 0.735))
-    nearest, farthest = 0.5, 20_100.0
     for threshold, name in zip(THRESHOLDS_KM, ("street", "city", "region", "country", "continent"), strict=True):
         axes.axvline(threshold, color=GRID, linewidth=1, zorder=1)
         axes.annotate(
             f"{name}\n{threshold:,} km", (threshold, 1.0), (0, 4), "data", "offset points",
             ha="center", va="bottom", fontsize=8, color=FAINT, linespacing=1.3,
         )  # fmt: skip
-    for (name, distance), colour in zip(curves.items(), SERIES * len(curves), strict=False):
-        x = np.sort(np.clip(distance[np.isfinite(distance)], nearest, None))
-        share = np.arange(1, len(x) + 1) / len(distance)
-        median = float(np.median(distance))
-        steps = np.array([(nearest, 0.0), *zip(x, share, strict=True), (farthest, len(x) / len(distance))])
-        axes.step(*steps.T, where="post", color=colour, linewidth=2, zorder=3, label=f"{name}: median {_km(median)}")
-        if math.isfinite(median):
-            axes.plot(max(median, nearest), 0.5, "o", color=colour, markersize=5, markeredgecolor="white", zorder=4)
-    axes.set(xscale="log", xlim=(nearest, farthest), ylim=(0, 1), xlabel="distance to the truth, km")
+    axes.set(xscale="log", xlim=(_NEAREST, _FARTHEST), ylim=(0, 1), xlabel="distance to the truth, km")
     axes.set_xticks([1, 10, 100, 1000, 10_000], ["1", "10", "100", "1,000", "10,000"])
     axes.set_yticks(np.linspace(0, 1, 5), ["0%", "25%", "50%", "75%", "100%"])
     axes.minorticks_off()
     _rest(axes)
-    axes.legend(loc="upper left", frameon=False, fontsize=9, labelcolor=INK)
     figure.text(0.085, 0.955, title, fontsize=12, fontweight="bold", color=INK, va="center")
-    _save(figure, path)
+    return figure, axes
 
 
 def confusion_matrix(

@@ -165,7 +165,7 @@ def features_folder(runs: Path | str) -> Path:
 
 
 def describe_weights(
-    kind: Literal["director", "expert", "hierarchical"],
+    kind: Literal["director", "expert", "hierarchical", "regression"],
     config: TrainingConfig,
     regions: RegionTable,
     metrics: Mapping[str, float],

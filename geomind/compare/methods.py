@@ -1,0 +1,162 @@
+"""The rungs of the ladder: what each trains with the budget, and how it answers. It runs none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from geomind.baselines import Regression, median_places
+from geomind.cascade import Cascade, Geolocator
+from geomind.checkpoints import director_path, expert_path, regression_path
+from geomind.compare.ladder import Job, Method, Training
+from geomind.compare.results import Truth
+from geomind.config import BackboneConfig, DirectorConfig, ExpertConfig, RegressionConfig
+from geomind.errors import ConfigError, TrainingError
+from geomind.geography.sphere import Points
+from geomind.training.director import train_director
+from geomind.training.experts import Failed, train_all_experts
+from geomind.training.regression import train_regression
+
+DIRECTOR_SHARE = 0.5
+"""Of a cascade's budget; the Experts have the rest. Each photo has one Expert, so that all of them together see each
+photo once an epoch."""
+
+
+# ── medians: nothing is looked at ────────────────────────────────────────────────────────────────────────────────────
+
+
+def _world_median(job: Job) -> Points:
+    train, test = _truths(job)
+    return median_places(train.points, np.zeros(len(train)), np.zeros(len(test)))
+
+
+def _region_median(job: Job) -> Points:
+    train, test = _truths(job)
+    return median_places(train.points, train.region_ids, test.region_ids)
+
+
+def _country_median(job: Job) -> Points:
+    train, test = _truths(job)
+    return median_places(train.points, train.countries, test.countries)
+
+
+def _truths(job: Job) -> tuple[Truth, Truth]:
+    train, test = (Truth.read(job.bench.manifest, job.bench.regions, split=split) for split in ("train", "test"))
+    return train, test
+
+
+# ── one network ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _train_square(job: Job) -> None:
+    _train_regression(job, job.bench.config(RegressionConfig, seed=job.seed, epochs=job.budget, output="square"))
+
+
+def _train_vector(job: Job) -> None:
+    _train_regression(job, job.bench.config(RegressionConfig, seed=job.seed, epochs=job.budget, output="vector"))
+
+
+def _train_regression(job: Job, config: RegressionConfig) -> None:
+    if not regression_path(job.models).is_file():
+        train_regression(
+            job.bench.manifest, config, regions=job.bench.regions, models=job.models, runs=job.runs,
+            resume=unfinished_run(job.runs, f"regression-{config.output}"), progress=job.progress,
+        )  # fmt: skip
+
+
+def _regression(job: Job) -> Geolocator:
+    return Regression.load(job.models, runtime="torch")  # others would make files first, in the time that is measured
+
+
+# ── cascades ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def train_cascade(job: Job, **expert_settings: object) -> None:
+    """Train a Director and all Experts, each with its share of the budget; go on where an earlier attempt stopped.
+
+    Raises:
+        TrainingError: an Expert failed.
+        GeoMindError: the manifest or the settings cannot be used.
+    """
+    bench, regions = job.bench, job.bench.regions
+    director_epochs = max(1, round(DIRECTOR_SHARE * job.budget))
+    director = bench.config(DirectorConfig, seed=job.seed, epochs=director_epochs)
+    if not director_path(job.models).is_file():
+        train_director(
+            bench.manifest, director, regions=regions, models=job.models, runs=job.runs,
+            resume=unfinished_run(job.runs, "director"), progress=job.progress,
+        )  # fmt: skip
+    backbone = director.backbone
+    if backbone.weights == "none":  # from nothing, an Expert of a few hundred photos would hardly learn to see
+        backbone = BackboneConfig(name=backbone.name, weights=str(director_path(job.models)))
+    settings = {"backbone": backbone, **expert_settings}
+    expert = bench.config(ExpertConfig, seed=job.seed, epochs=job.budget - director_epochs, **settings)
+    with_photos = np.unique(Truth.read(bench.manifest, regions, split="train").region_ids).tolist()
+    if all(expert_path(job.models, regions[region_id]).is_file() for region_id in with_photos):
+        return
+    outcomes = train_all_experts(
+        bench.manifest, expert, regions=regions, models=job.models, runs=job.runs, progress=job.progress
+    )
+    if failed := [outcome for outcome in outcomes if isinstance(outcome, Failed)]:
+        raise TrainingError(f"Expert {failed[0].name} failed: {failed[0].reason}")
+
+
+def _hard_cascade(job: Job) -> Geolocator:
+    return Cascade.load(job.models, runtime="torch")
+
+
+def unfinished_run(runs: Path, name: str) -> Path | None:
+    """Find the newest interrupted run of a name that can be gone on with, if there is one."""
+    folders = [path.parent for path in runs.glob(f"{name}-*/snapshot.safetensors")]
+    return max(folders, default=None)
+
+
+# ── the ladder ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+CASCADE_BOX = Training("cascade-box", train_cascade)
+REGRESSION_SQUARE = Training("regression-square", _train_square)
+REGRESSION_VECTOR = Training("regression-vector", _train_vector)
+
+LADDER: Sequence[Method] = (
+    Method("median-world", "The median place of all training photos.", _world_median),
+    Method(
+        "median-region", "The median place of the true region, which is told.", _region_median, told_truth=True
+    ),
+    Method(
+        "median-country", "The median place of the true country, which is told.", _country_median, told_truth=True
+    ),
+    Method(
+        "regression-latlon", "One network, two sigmoids: latitude and longitude in one box around the globe.",
+        _regression, (REGRESSION_SQUARE,),
+    ),
+    Method(
+        "regression-vector", "One network, three outputs: a unit vector on the sphere.",
+        _regression, (REGRESSION_VECTOR,),
+    ),
+    Method(
+        "cascade-hard-box", "The original: the Director's best region, and a point in the box of its Expert.",
+        _hard_cascade, (CASCADE_BOX,),
+    ),
+)  # fmt: skip
+"""Every rung, in the order of the table."""
+
+
+def pick_methods(names: Sequence[str]) -> list[Method]:
+    """Give the methods of some names, or those that hold a word: `cascade` is every cascade. No name is all of them.
+
+    Raises:
+        ConfigError: no method has such a name.
+    """
+    chosen: dict[str, Method] = {}
+    for name in names or [""]:
+        exact = [method for method in LADDER if method.name == name]
+        found = exact or [method for method in LADDER if name in method.name]
+        if not found:
+            known = ", ".join(method.name for method in LADDER)
+            raise ConfigError(
+                f"There is no method '{name}'. There are {known}; a part of a name takes all that hold it."
+            )
+        chosen |= {method.name: method for method in found}
+    return [method for method in LADDER if method.name in chosen]

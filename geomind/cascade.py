@@ -7,24 +7,26 @@ several regions are: their places are weighed by their regions' probabilities, a
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geomind.checkpoints import Description, director_path, expert_path, read_description
+from geomind.checkpoints import Description, director_path, expert_path, gallery_path, read_description
 from geomind.decoding import Candidates, best_places, distinct_places
 from geomind.devices import Device, pick_device_name
 from geomind.director import Director
 from geomind.errors import CheckpointError
-from geomind.expert import Expert
+from geomind.expert import Expert, Refine
 from geomind.geography.regions import RegionTable
 from geomind.geography.sphere import Points
 from geomind.heads import PlaceHead
 from geomind.photos import Preprocessing
 from geomind.predictions import CANDIDATE_COLUMNS, Prediction, candidates_text, name_places
+from geomind.retrieval import Gallery
 from geomind.runtimes import Precision, Runtime
 
 logger = logging.getLogger(__name__)
@@ -110,6 +112,7 @@ class Cascade:
         max_memory_mb: int | None = None,
         top_k: int = 1,
         candidates: int = 0,
+        gallery: bool = False,
     ) -> Cascade:
         """Load the Director of a models folder, and each Expert when the first photo needs it.
 
@@ -123,9 +126,11 @@ class Cascade:
                 longest time make room. The Director and one Expert stay, whatever they take.
             top_k: How many regions' Experts are asked about a photo; 1 is hard routing.
             candidates: How many places each answer names.
+            gallery: Refine their answers by the training photos that look most like it.
 
         Raises:
-            CheckpointError: there is no Director, a file is broken, or an Expert does not fit the Director.
+            CheckpointError: there is no Director, a file is broken, an Expert does not fit the Director, or there is no
+                gallery where it is asked for.
             ConfigError: a GPU is asked for and there is none, or the runtime cannot do this.
             MissingExtraError: the runtime is not installed.
         """
@@ -140,12 +145,15 @@ class Cascade:
         paths = expert_paths(models, description)
         on_trunk = {region_id for region_id, path in paths.items() if read_description(path).trunk is not None}
         own = {region_id: path for region_id, path in paths.items() if region_id not in on_trunk}
+        refine = _load_galleries(models, description, own, on_trunk) if gallery else {}
         director = Director.load(director_path(models), **how)
         spare = None if max_memory_mb is None else max_memory_mb - director.memory_mb
         return cls(
             director.answer,
-            _ExpertsOnDisk(own, spare, lambda path: Expert.load(path, **how)),
-            {region_id: PlaceHead.load(paths[region_id]).guess for region_id in on_trunk},
+            _ExpertsOnDisk(
+                own, spare, lambda region_id: Expert.load(own[region_id], refine=refine.get(region_id), **how)
+            ),
+            {region_id: _head(PlaceHead.load(paths[region_id]), refine.get(region_id)) for region_id in on_trunk},
             regions=description.regions,
             preprocessing=description.preprocessing,
             region_medians=description.region_medians,
@@ -226,7 +234,7 @@ class Cascade:
 class _ExpertsOnDisk(Mapping[int, Callable[[Pixels], Candidates]]):
     """The Experts that a models folder holds, each loaded when first asked; those in memory come first."""
 
-    def __init__(self, paths: Mapping[int, Path], max_memory_mb: float | None, load: Callable[[Path], Expert]) -> None:
+    def __init__(self, paths: Mapping[int, Path], max_memory_mb: float | None, load: Callable[[int], Expert]) -> None:
         self._paths = paths
         self._max_memory_mb = max_memory_mb
         self._load = load
@@ -235,7 +243,7 @@ class _ExpertsOnDisk(Mapping[int, Callable[[Pixels], Candidates]]):
     def __getitem__(self, region_id: int) -> Callable[[Pixels], Candidates]:
         expert = self._loaded.pop(region_id, None)
         if expert is None:
-            expert = self._load(self._paths[region_id])
+            expert = self._load(region_id)
             self._make_room(expert.memory_mb)
         self._loaded[region_id] = expert
         return expert.guess
@@ -257,6 +265,37 @@ class _ExpertsOnDisk(Mapping[int, Callable[[Pixels], Candidates]]):
 
     def __len__(self) -> int:
         return len(self._paths)
+
+
+def _head(head: PlaceHead, refine: Refine | None) -> Callable[[Features], Candidates]:
+    return head.guess if refine is None else lambda features: refine(head.guess(features), features)
+
+
+def _load_galleries(
+    models: Path, director: Description, own: Iterable[int], on_trunk: Iterable[int]
+) -> dict[int, Refine]:
+    """Open the galleries that there are, by region id: the Director's for all on its trunk, of each other its own.
+
+    Raises:
+        CheckpointError: there is none at all, or one is broken or of other weights.
+    """
+    refine: dict[int, Refine] = {}
+    for region_id in own:
+        region = director.regions[region_id]
+        if (path := gallery_path(models, region)).is_file():
+            refine[region_id] = partial(_refine, Gallery.load(path, expert_path(models, region)), region_id)
+    if gallery_path(models).is_file():
+        shared = Gallery.load(gallery_path(models), director_path(models))
+        refine |= {region_id: partial(_refine, shared, region_id) for region_id in on_trunk}
+    if not refine:
+        raise CheckpointError(
+            f"There is no gallery in {models}. Make it with `geomind train-expert --region all --gallery`."
+        )
+    return refine
+
+
+def _refine(gallery: Gallery, region_id: int, guess: Candidates, features: Features) -> Candidates:
+    return gallery.refine(guess, features, region_id)
 
 
 def expert_paths(models: Path, director: Description) -> dict[int, Path]:

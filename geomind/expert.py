@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,14 +22,20 @@ if TYPE_CHECKING:
     from geomind.networks import EncoderWithHead, WithFeatures
 
 
+Refine = Callable[[Candidates, NDArray[np.float32]], Candidates]
+"""Makes more of a guess: it, and the (N, features) that it comes from -> a better one."""
+
+
 class Expert:
     """A trained Expert that answers in degrees."""
 
-    def __init__(self, run: Network, head: PlaceHead) -> None:
+    def __init__(self, run: Network, head: PlaceHead, refine: Refine | None = None) -> None:
+        """Join an encoder, the head that answers from its features, and what makes more of both."""
         self.description = head.description
         self.memory_mb = run.memory_mb
         self._run = run
         self._head = head
+        self._refine = refine
 
     @classmethod
     def load(
@@ -40,6 +47,7 @@ class Expert:
         runtime: Runtime = "torch",
         precision: Precision = "fp32",
         threads: int | None = None,
+        refine: Refine | None = None,
     ) -> Expert:
         """Load an Expert with an encoder of its own; it must know ``regions`` where these are given.
 
@@ -50,6 +58,7 @@ class Expert:
             runtime: Who runs it.
             precision: What its encoder counts in.
             threads: Cores it uses; None for all.
+            refine: Makes more of its guesses and its features, as a gallery does.
 
         Raises:
             CheckpointError: the file is missing, broken, no Expert's, or of another table of regions.
@@ -65,7 +74,7 @@ class Expert:
             threads=threads,
             device=device,
         )
-        return cls(run, head)
+        return cls(run, head, refine)
 
     def guess(self, pixels: NDArray[np.float32]) -> Candidates:
         """Say where in its region photos may have been taken: (N, 3, S, S) normalised pixels.
@@ -73,7 +82,9 @@ class Expert:
         Raises:
             CheckpointError: the network answers with something that is no number.
         """
-        return self._head.guess(self._run(pixels)[1])
+        features = self._run(pixels)[1]
+        guess = self._head.guess(features)
+        return guess if self._refine is None else self._refine(guess, features)
 
     def locate(self, pixels: NDArray[np.float32]) -> Points:
         """Place photos of the Expert's region: (N, 3, S, S) normalised pixels -> (N, 2) degrees.

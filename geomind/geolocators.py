@@ -25,6 +25,7 @@ def load_geolocator(
     max_memory_mb: int | None = None,
     top_k: int = 1,
     candidates: int = 0,
+    gallery: bool = False,
 ) -> Cascade | Hierarchical:
     """Load what a folder of models holds.
 
@@ -37,6 +38,7 @@ def load_geolocator(
         max_memory_mb: What the networks of a cascade may take together.
         top_k: How many regions' Experts a cascade asks about a photo.
         candidates: How many places each answer names.
+        gallery: Refine a cascade's answers by the training photos that look most like a photo.
 
     Raises:
         CheckpointError: there are no models, or they are broken or do not fit each other.
@@ -47,10 +49,12 @@ def load_geolocator(
     if not single.is_file():
         return Cascade.load(
             models, runtime=runtime, precision=precision, device=device, threads=threads, max_memory_mb=max_memory_mb,
-            top_k=top_k, candidates=candidates,
+            top_k=top_k, candidates=candidates, gallery=gallery,
         )  # fmt: skip
     if top_k > 1:
         raise ConfigError(f"{models} holds one network, which routes to no Experts: leave out --routing and --top-k.")
+    if gallery:
+        raise ConfigError(f"{models} holds one network, and galleries are of a cascade's Experts: leave out --gallery.")
     return Hierarchical.load(
         single, pick_device_name(device), runtime=runtime, precision=precision, threads=threads, candidates=candidates
     )

@@ -25,6 +25,7 @@ from geomind.checkpoints import (
     read_description,
     read_trunk,
 )
+from geomind.decoding import Candidates
 from geomind.devices import Device, pick_device
 from geomind.director import Director
 from geomind.errors import CheckpointError
@@ -38,6 +39,9 @@ logger = logging.getLogger(__name__)
 
 NEIGHBOURS = 10
 """Photos that a place is refined by. The temperature of a gallery is fitted for as many."""
+
+SHARE = 0.5
+"""How much of the probability the neighbours have, beside an Expert: neither is known to be the better one."""
 
 FAISS_ROWS = 1_000_000
 """From so many rows on FAISS searches them, where it is installed; below, the matrix product is quick, and exact."""
@@ -185,6 +189,19 @@ class Gallery:
             places[here, :found] = near
         return probabilities, places
 
+    def refine(self, guess: Candidates, features: NDArray[np.float32], region_id: int) -> Candidates:
+        """Add the places of the training photos of a region that look most like some photos to what an Expert guesses.
+
+        Half of the probability is theirs; where the region has none, the guess stays as it is.
+
+        Raises:
+            CheckpointError: a feature is no number.
+        """
+        probabilities, places = self.candidates(features, np.full(len(features), region_id))
+        share = np.where(probabilities.any(axis=1), SHARE, 0.0)
+        near = Candidates(probabilities, np.nan_to_num(places)).weighted(share)
+        return Candidates.joined([guess.weighted(1 - share), near])
+
     def _scan(self, unit: NDArray[np.float32], count: int, rows: NDArray[np.int64] | None) -> NDArray[np.int64]:
         """Find the ``count`` best of the rows by matrix product: (N, features) -> (N, count), in no order."""
         best = np.full((len(unit), count), -np.inf, np.float32)
@@ -262,7 +279,10 @@ class NearestPhoto:
     Attributes:
         regions: The table of regions.
         preprocessing: How photos become pixels.
+        extra_columns: None.
     """
+
+    extra_columns: tuple[str, ...] = ()
 
     def __init__(
         self, director: Callable[[NDArray[np.float32]], tuple[Any, NDArray[np.float32]]], gallery: Gallery

@@ -141,6 +141,15 @@ def infer(
             rich_help_panel=_MORE,
         ),
     ] = 0,
+    gallery: Annotated[
+        bool,
+        typer.Option(
+            "--gallery",
+            help="Refine the Experts' answers by the training photos that look most like each photo, where "
+            "`train-expert --gallery` kept them.",
+            rich_help_panel=_MORE,
+        ),
+    ] = False,
     map_page: Annotated[
         Path | None,
         typer.Option(
@@ -202,6 +211,7 @@ def infer(
         "--device": device,
         "--routing": f"{routing}, {asked}",
         "--candidates": str(candidates),
+        "--gallery": str(gallery),
     }
     if engine_name == "ray":
         if watch or format not in (None, "parquet") or map_page is not None or write_exif is not None or xmp:
@@ -222,6 +232,7 @@ def infer(
             max_memory_mb=max_memory,
             top_k=asked,
             candidates=candidates,
+            gallery=gallery,
             resume=resume,
             overwrite=overwrite,
             made_with=made_with,
@@ -248,6 +259,7 @@ def infer(
         max_memory_mb=max_memory,
         top_k=asked,
         candidates=candidates,
+        gallery=gallery,
     )
     if watch and images_dir is not None:
         _watch(images_dir, output, geolocator, batch_size, workers, interval)

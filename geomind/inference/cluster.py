@@ -69,6 +69,7 @@ def infer_on_ray(
     max_memory_mb: int | None = None,
     top_k: int = 1,
     candidates: int = 0,
+    gallery: bool = False,
     resume: bool = False,
     overwrite: bool = False,
     made_with: Mapping[str, str] | None = None,
@@ -95,6 +96,7 @@ def infer_on_ray(
         max_memory_mb: What the networks of an actor may take.
         top_k: How many regions' Experts a cascade asks about a photo.
         candidates: How many places each answer names.
+        gallery: Refine a cascade's answers by the training photos that look most like a photo.
         resume: Go on with an unfinished inference of the same photos, if there is one.
         overwrite: Replace an existing output, or an unfinished one.
         made_with: What else the answers depend on, in words, as the engine takes it.
@@ -147,6 +149,7 @@ def infer_on_ray(
                     "max_memory_mb": max_memory_mb,
                     "top_k": top_k,
                     "candidates": candidates,
+                    "gallery": gallery,
                 },
                 batch_size=batch_size,
                 workers=workers or crew.cpus,

@@ -416,7 +416,10 @@ def save_gallery(path: Path | str, arrays: Mapping[str, NDArray[Any]], descripti
 
     metadata = {"geomind": description.model_dump_json(), "checksum": _digest(arrays)}
     with atomic_path(path) as temporary:
+        temporary.touch()
+        mode = temporary.stat().st_mode
         save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, temporary, metadata=metadata)
+        temporary.chmod(mode)  # some versions of the library leave a file that its owner alone can read
 
 
 def load_gallery(path: Path | str) -> tuple[dict[str, NDArray[Any]], Description]:

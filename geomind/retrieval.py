@@ -135,7 +135,7 @@ class Gallery:
         unit = unit_rows(features)
         looked_at = len(self) if rows is None else len(rows)
         count = min(count, looked_at)
-        index = self._faiss() if looked_at >= FAISS_ROWS else None
+        index = self._faiss() if looked_at >= FAISS_ROWS and len(unit) else None
         if index is None:
             found = self._scan(unit, count, rows)
         else:
@@ -166,7 +166,7 @@ class Gallery:
         Returns:
             (N, K) probabilities and (N, K, 2) places in degrees, the most probable first. Where a region has fewer
             photos than K, the rest have probability 0 and the place of the first. Where it has none, there are no
-            neighbours: all probabilities are 0 and the places NaN, so that the caller keeps the answer it has.
+            neighbours: all probabilities and places are 0, so that the caller keeps the answer it has.
 
         Raises:
             CheckpointError: a feature is no number.
@@ -175,7 +175,7 @@ class Gallery:
             return self.weigh(*self.search(features, count))
         count = min(count, len(self))
         probabilities = np.zeros((len(features), count))
-        places = np.full((len(features), count, 2), np.nan)
+        places = np.zeros((len(features), count, 2))
         for region_id in np.unique(region_ids).tolist():
             rows = self.rows_of(region_id)
             if len(rows) == 0:

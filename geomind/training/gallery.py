@@ -25,7 +25,7 @@ from geomind.director import load_director_network
 from geomind.errors import CheckpointError, ManifestError
 from geomind.expert import load_expert_network
 from geomind.geography.regions import RegionTable
-from geomind.geography.sphere import haversine_km
+from geomind.geography.sphere import Points, haversine_km
 from geomind.metrics import geoscore
 from geomind.progress import SILENT, Progress
 from geomind.retrieval import NEIGHBOURS, Gallery, softmax, unit_rows
@@ -35,11 +35,14 @@ from geomind.training.stage import features_folder
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_TEMPERATURE = 0.02
-"""Where there is no validation photo to fit it on: the fit on the demo world gave about this."""
+DEFAULT_TEMPERATURE = 0.03
+"""Where there is no validation photo to fit it on: the middle of those tried, and near the best of the demo world."""
 
 _TEMPERATURES = np.geomspace(0.001, 1, 31)
 """Those tried; cosines lie in [-1, 1], so that at 1 all neighbours count and at 0.001 the nearest alone."""
+
+_FIT_PHOTOS = 20_000
+"""Validation photos that the temperature is fitted on, at most: their neighbours' distances are 100 numbers a photo."""
 
 _PHOTOS_AT_ONCE = 65_536
 """Photos whose features are in memory in full precision at a time."""
@@ -162,24 +165,29 @@ def make_expert_galleries(
     return list(made.values())
 
 
-def fit_temperature(cosines: NDArray[np.float64], distances_km: NDArray[np.float64]) -> float:
-    """Find the temperature under which the neighbours' places tell best where photos were taken.
+def fit_temperature(cosines: NDArray[np.float64], places: NDArray[np.float64], truth: Points) -> float:
+    """Find the temperature under which the neighbours' places answer with the highest GeoScore.
 
-    Each neighbour is a guess that fades with distance as GeoScore does. The temperature is the one of 31 that gives the
-    truth the highest likelihood under the guesses weighted: sum over photos of log sum_k p_k exp(-d_k / 1492.7 km).
-    A likelihood, and not the mean score, because the mean is highest with all weight on one neighbour.
+    The answer is the place of the neighbour with the highest expected GeoScore. Of temperatures that are equally good
+    the middle one is taken. The likelihood of the truth under the weighted places, tried first, is highest at too low
+    a temperature: docs/retrieval.md has the numbers.
 
     Args:
         cosines: (n, K) of the photos' neighbours; -inf where there are fewer.
-        distances_km: (n, K) from the photos to the places of their neighbours.
+        places: (n, K, 2) degrees, where the neighbours were taken.
+        truth: (n, 2) degrees, where the photos were taken.
     """
     if len(cosines) == 0:
         return DEFAULT_TEMPERATURE
-    closeness = geoscore(distances_km)
-    likelihoods = [
-        float(np.log((softmax(cosines, temperature) * closeness).sum(axis=1)).sum()) for temperature in _TEMPERATURES
-    ]
-    return float(_TEMPERATURES[int(np.argmax(likelihoods))])
+    right = geoscore(haversine_km(places, truth[:, None]))  # (n, K)
+    mutual = geoscore(haversine_km(places[:, :, None], places[:, None]))  # (n, K, K)
+    scores = []
+    for temperature in _TEMPERATURES:
+        probabilities = softmax(cosines, temperature)
+        expected = np.where(probabilities > 0, (mutual @ probabilities[..., None])[..., 0], -np.inf)
+        scores.append(right[np.arange(len(right)), expected.argmax(axis=1)].mean())
+    best = np.flatnonzero(np.array(scores) >= max(scores) - 1e-6)
+    return float(_TEMPERATURES[best[len(best) // 2]])
 
 
 class _Encoder:
@@ -246,12 +254,13 @@ def _make(path: Path, encoder: _Encoder, train: PhotoRows, validation: PhotoRows
         temperature=DEFAULT_TEMPERATURE,
     )
     gallery = Gallery(arrays["embeddings"], arrays["places"], arrays["region_ids"], description)
-    cosines, distances_km = _neighbours(gallery, encoder, validation)
-    temperature = fit_temperature(cosines, distances_km)
+    cosines, places, truth = _neighbours(gallery, encoder, validation)
+    temperature = fit_temperature(cosines, places, truth)
     metrics = {}
     if len(cosines):
-        metrics["nearest_geoscore"] = float(geoscore(distances_km[:, 0]).mean())
-        metrics["nearest_median_km"] = float(np.median(distances_km[:, 0]))
+        distance_km = haversine_km(places[:, 0], truth)
+        metrics["nearest_geoscore"] = float(geoscore(distance_km).mean())
+        metrics["nearest_median_km"] = float(np.median(distance_km))
     else:
         logger.warning("No validation photo for the gallery %s: its temperature is %g unfitted.", path, temperature)
     save_gallery(path, arrays, description.model_copy(update={"temperature": temperature, "metrics": metrics}))
@@ -260,20 +269,24 @@ def _make(path: Path, encoder: _Encoder, train: PhotoRows, validation: PhotoRows
 
 def _neighbours(
     gallery: Gallery, encoder: _Encoder, photos: PhotoRows
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Find the neighbours of photos in their true regions: (n, K) cosines and (n, K) km to their places.
+) -> tuple[NDArray[np.float64], NDArray[np.float64], Points]:
+    """Find the neighbours of photos in their true regions: (n, K) cosines, (n, K, 2) places; and (n, 2) the truth.
 
     Photos that cannot be read or whose region has no row are left out; where it has fewer than K, cosines are -inf.
     """
+    if len(photos) > _FIT_PHOTOS:
+        some = np.zeros(len(photos), np.bool_)
+        some[np.random.default_rng(0).choice(len(photos), _FIT_PHOTOS, replace=False)] = True
+        photos = photos.of(some)
     embeddings, read = encoder.encode(photos)
     cosines = np.full((len(photos), NEIGHBOURS), -np.inf)
-    distances_km = np.zeros((len(photos), NEIGHBOURS))
+    places = np.zeros((len(photos), NEIGHBOURS, 2))
     found = np.zeros(len(photos), np.bool_)
     for region_id in np.unique(photos.region_ids):
         here = np.flatnonzero(read & (photos.region_ids == region_id))
         rows, near = gallery.search(embeddings[here].astype(np.float32), NEIGHBOURS, gallery.rows_of(region_id))
         count = rows.shape[1]
         cosines[here, :count] = near
-        distances_km[here, :count] = haversine_km(photos.points[here, None], gallery.places[rows])
+        places[here, :count] = gallery.places[rows]
         found[here] = count > 0
-    return cosines[found], distances_km[found]
+    return cosines[found], places[found], photos.points[found]

@@ -97,6 +97,7 @@ def test_a_directors_gallery_holds_its_training_photos_and_no_others(
     assert found.description.temperature == made.temperature
     assert found.description.metrics == made.metrics
     assert set(made.metrics) == {"nearest_geoscore", "nearest_median_km"}
+    assert made.path.stat().st_mode == weights.stat().st_mode
     text = made.path.read_bytes()
     assert b".png" not in text
     assert str(data.parent).encode() not in text
@@ -240,54 +241,67 @@ def test_without_weights_there_is_no_gallery(data: Path, folders: dict[str, Any]
 # ── the temperature ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def drawn(temperature: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draw photos that lie at one of ten neighbours, chosen as often as the temperature says, an ocean apart."""
-    random = np.random.default_rng(seed)
-    cosines = -np.sort(-random.uniform(0.5, 1, (2000, 10)), axis=1)
-    right = (softmax(cosines, temperature).cumsum(axis=1) > random.random((2000, 1))).argmax(axis=1)
-    distances_km = np.full((2000, 10), 20_000.0)
-    distances_km[np.arange(2000), right] = 20.0
-    return cosines, distances_km
+OSLO, TOKYO = (59.91, 10.75), (35.68, 139.69)
 
 
-@pytest.mark.parametrize("temperature", [0.02, 0.05, 0.15, 0.4])
-def test_the_temperature_that_photos_follow_is_found(temperature: float) -> None:
-    assert fit_temperature(*drawn(temperature, seed=1)) == pytest.approx(temperature, rel=0.4)
+def test_a_nearest_photo_that_is_right_is_trusted() -> None:
+    """Three others agree on another place and weigh more than it from a temperature of 0.1 / log 3 = 0.091 on."""
+    cosines, places = np.array([[0.9, 0.8, 0.8, 0.8]] * 5), np.array([[OSLO, TOKYO, TOKYO, TOKYO]] * 5)
+    assert fit_temperature(cosines, places, np.array([OSLO] * 5)) < 0.091
+    assert fit_temperature(cosines, places, np.array([TOKYO] * 5)) > 0.091
+    assert fit_temperature(cosines, places, np.array([TOKYO] * 2 + [OSLO] * 3)) < 0.091
 
 
-def test_a_nearest_photo_that_is_always_right_needs_no_other() -> None:
-    cosines, distances_km = drawn(0.05, seed=2)
-    distances_km[:] = 20_000.0
-    distances_km[:, 0] = 20.0
-    assert fit_temperature(cosines, distances_km) < 0.01
-    distances_km[:, 0], distances_km[:, 4] = 20_000.0, 20.0
-    assert fit_temperature(cosines, distances_km) > 0.1
+def test_where_all_temperatures_are_as_good_it_is_the_middle_one() -> None:
+    found = fit_temperature(np.array([[0.9]]), np.array([[OSLO]]), np.array([TOKYO]))
+    assert found == pytest.approx(DEFAULT_TEMPERATURE, rel=0.1)
 
 
-@given(st.integers(0, 20), st.integers(1, 5), st.integers(0, 99))
-def test_missing_neighbours_and_far_places_leave_a_temperature(photos: int, neighbours: int, seed: int) -> None:
+def test_neighbours_that_there_are_none_of_have_no_say() -> None:
+    """Their places are (0, 0), amid the others here and so the best of all, and the truth."""
+    cosines = np.array([[0.9, 0.8, 0.8, 0.8, -np.inf]])
+    places = np.array([[(3.0, 0.0), (-3.0, 0.0), (0.0, 3.0), (0.0, -3.0), (0.0, 0.0)]])
+    assert fit_temperature(cosines, places, np.zeros((1, 2))) == pytest.approx(0.0316, rel=0.01)
+
+
+@given(st.integers(0, 12), st.integers(1, 5), st.integers(0, 99))
+def test_any_neighbours_leave_a_temperature(photos: int, neighbours: int, seed: int) -> None:
     random = np.random.default_rng(seed)
     cosines = -np.sort(-random.uniform(-1, 1, (photos, neighbours)), axis=1)
     cosines[:, 1:][random.random((photos, neighbours - 1)) < 0.3] = -np.inf
-    found = fit_temperature(cosines, random.uniform(0, 20_015, (photos, neighbours)))
+    places = random.uniform((-90, -180), (90, 180), (photos, neighbours, 2))
+    found = fit_temperature(cosines, places, random.uniform((-90, -180), (90, 180), (photos, 2)))
     assert 0.001 <= found <= 1
+
+
+def test_a_temperature_is_fitted_on_some_of_very_many_photos(
+    data: Path, folders: dict[str, Any], where: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    director(folders)
+    asked: list[int] = []
+    monkeypatch.setattr(module, "_FIT_PHOTOS", 4)
+    monkeypatch.setattr(module, "fit_temperature", lambda cosines, *_: asked.append(len(cosines)) or 0.5)
+    make_director_gallery(data, **where)
+    assert asked == [4]
 
 
 def test_the_temperature_is_kept_with_the_gallery(
     data: Path, folders: dict[str, Any], where: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     director(folders)
-    asked: list[tuple[np.ndarray, np.ndarray]] = []
+    asked: list[tuple[np.ndarray, ...]] = []
 
-    def fit(cosines: np.ndarray, distances_km: np.ndarray) -> float:
-        asked.append((cosines, distances_km))
+    def fit(*neighbours: np.ndarray) -> float:
+        asked.append(neighbours)
         return 0.125
 
     monkeypatch.setattr(module, "fit_temperature", fit)
     made = make_director_gallery(data, **where)
     assert read_description(made.path).temperature == made.temperature == 0.125
-    cosines, distances_km = asked[0]
-    assert cosines.shape == distances_km.shape == (6, 10)  # two validation photos in each of three regions
+    cosines, places, truth = asked[0]
+    assert (cosines.shape, places.shape) == ((6, 10), (6, 10, 2))  # two validation photos in each of three regions
+    assert truth.tolist() == [[lat + step, lon] for lat, lon in PLACES.values() for step in (3, 7)]
+    assert {tuple(place) for place in places[:, :6].reshape(-1, 2).tolist()} == TRAINED
     assert np.isfinite(cosines).sum(axis=1).tolist() == [6] * 6  # of its own region alone
     own = Gallery.load(made.path, director_path(folders["models"])).weigh(np.array([[0, 1]]), np.array([[0.9, 0.775]]))
     np.testing.assert_allclose(own[0][0], softmax(np.array([[0.9, 0.775]]), 0.125)[0])

@@ -199,7 +199,7 @@ class Gallery:
         """
         probabilities, places = self.candidates(features, np.full(len(features), region_id))
         share = np.where(probabilities.any(axis=1), SHARE, 0.0)
-        near = Candidates(probabilities, np.nan_to_num(places)).weighted(share)
+        near = Candidates(probabilities, places).weighted(share)
         return Candidates.joined([guess.weighted(1 - share), near])
 
     def _scan(self, unit: NDArray[np.float32], count: int, rows: NDArray[np.int64] | None) -> NDArray[np.int64]:

@@ -14,7 +14,7 @@ from geomind.compare.results import Truth
 
 @pytest.fixture
 def three_splits(tmp_path: Path) -> Path:
-    """Give a manifest of 24 photos: of each eight in a region four are to learn from, two to judge epochs, two to test."""
+    """Give a manifest of three regions, in each four photos to learn from, two to judge epochs, two to test."""
     folder = tmp_path / "photos"
     folder.mkdir()
     manifest = write_photos(folder)

@@ -52,7 +52,7 @@ _THRESHOLDS = (
 )
 
 _CROPS = (
-    "Published figures differ: some average five crops of each photo (inference of TIBHannover/GeoEstimation), some ten, "
+    "Published figures differ: some average five crops of a photo (inference of TIBHannover/GeoEstimation), some ten, "
     "mirrored ones among them (GeoCLIP: Vivanco Cepeda et al. 2023). Compare with those of one crop, or say so."
 )
 

@@ -22,7 +22,6 @@ from geomind.errors import ConfigError, OutputError, TrainingError
 from geomind.photos import Preprocessing
 from geomind.predictions import Prediction
 
-
 ABOUT = Description(
     kind="expert", region_table=REGIONS.to_dict(), preprocessing=Preprocessing(image_size=32), backbone="scene_net",
     config={},
@@ -153,9 +152,7 @@ def test_the_time_of_an_interrupted_training_counts(bench: Bench, tmp_path: Path
     assert 1000 < done.rungs[0].costs.train_seconds < 1060
 
 
-def test_a_failure_is_told_and_the_others_go_on(
-    bench: Bench, tmp_path: Path, heard: pytest.LogCaptureFixture
-) -> None:
+def test_a_failure_is_told_and_the_others_go_on(bench: Bench, tmp_path: Path, heard: pytest.LogCaptureFixture) -> None:
     train = Trainer(fails=1)
     broken = Training("broken", train)
 

@@ -43,7 +43,7 @@ def test_methods_are_picked_by_name_or_by_word() -> None:
     assert [method.name for method in pick_methods(["regression", "median-world"])] == [
         "median-world", "regression-latlon", "regression-vector",
     ]  # fmt: skip
-    with pytest.raises(ConfigError, match="no method 'cascades'.*cascade-hard-box"):
+    with pytest.raises(ConfigError, match=r"no method 'cascades'.*cascade-hard-box"):
         pick_methods(["cascades"])
 
 

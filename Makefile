@@ -11,7 +11,8 @@ BIN := $(VENV)/bin
 # In processes of their own: a training forks those that decode, which may hang where ONNX Runtime, OpenVINO or Ray have
 # started threads before.
 FORKING := tests/training tests/test_demo.py tests/test_readme.py
-NATIVE := tests/backbones tests/bench tests/cli tests/inference tests/runtimes tests/test_cascade.py tests/test_export.py
+NATIVE := tests/backbones tests/bench tests/cli tests/compare tests/inference tests/runtimes tests/test_baselines.py \
+	tests/test_cascade.py tests/test_export.py
 
 .PHONY: demo test fuzz lint bench clean
 

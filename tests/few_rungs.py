@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from few_photos import REGIONS, edit, write_photos
 
-from geomind.compare.ladder import Bench
-from geomind.compare.results import Truth
+if TYPE_CHECKING:  # bring matplotlib and more, which other tests need not wait for
+    from geomind.compare.ladder import Bench
+    from geomind.compare.results import Truth
 
 
 @pytest.fixture
 def three_splits(tmp_path: Path) -> Path:
-    """Give a manifest of 24 photos: of eight in a region four are to learn from, two to judge epochs, two to test."""
+    """Give a manifest of three regions, in each four photos to learn from, two to judge epochs, two to test."""
     folder = tmp_path / "photos"
     folder.mkdir()
     manifest = write_photos(folder)
@@ -24,6 +26,8 @@ def three_splits(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def bench(three_splits: Path) -> Bench:
+    from geomind.compare.ladder import Bench
+
     tiny = {"image_size": 32, "workers": 0, "device": "cpu", "augment": "none",
             "backbone": {"name": "scene_net", "weights": "none"}}  # fmt: skip
     return Bench(three_splits, REGIONS, tiny)
@@ -31,6 +35,8 @@ def bench(three_splits: Path) -> Bench:
 
 @pytest.fixture
 def truth(three_splits: Path) -> Truth:
+    from geomind.compare.results import Truth
+
     return Truth.read(three_splits, REGIONS)
 
 

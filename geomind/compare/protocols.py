@@ -52,8 +52,8 @@ _THRESHOLDS = (
 )
 
 _CROPS = (
-    "Published figures differ: some average five crops of each photo (inference of TIBHannover/GeoEstimation), some "
-    "ten, mirrored ones among them (GeoCLIP: Vivanco Cepeda et al. 2023). Compare with those of one crop, or say so."
+    "Published figures differ: some average five crops of a photo (inference of TIBHannover/GeoEstimation), some ten, "
+    "mirrored ones among them (GeoCLIP: Vivanco Cepeda et al. 2023). Compare with those of one crop, or say so."
 )
 
 PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(

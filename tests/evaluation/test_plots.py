@@ -12,7 +12,7 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 from geomind.errors import OutputError
-from geomind.evaluation.plots import BANDS, confusion_matrix, error_cdf, world_map
+from geomind.evaluation.plots import BANDS, SERIES, confusion_matrix, error_bands, error_cdf, world_map
 
 NEAR, FAR = BANDS[0][0], BANDS[-1][0]
 
@@ -65,6 +65,31 @@ def test_curves_of_errors(tmp_path):
     curves = {"end to end": np.array([0.0, 3.0, 700.0, math.inf]), "nobody answered": np.array([math.inf])}
     error_cdf(curves, tmp_path / "cdf.png")
     assert size(tmp_path / "cdf.png") == (1200, 780)
+
+
+@pytest.mark.parametrize("methods", [1, 6, 25])
+def test_curves_of_methods_over_seeds(tmp_path, methods):
+    km = np.random.default_rng(0).exponential(800, size=(methods, 3, 50))
+    km[0, 0, :10] = math.inf
+    curves = {f"method {i}": each for i, each in enumerate(km)}
+    error_bands(curves, tmp_path / "bands.png", dashed={"method 0"})
+    assert size(tmp_path / "bands.png") == (1200, 780)
+
+
+def test_seeds_that_differ_have_a_band(tmp_path):
+    """Half of a band's colour is the page's, so that it is neither the line's nor white."""
+    same, apart = np.full((2, 50), 300.0), np.stack([np.full(50, 3.0), np.full(50, 3000.0)])
+    red, green, blue = (round(255 * part) for part in to_rgb(SERIES[0]))
+    for name, km in (("same", same), ("apart", apart)):
+        error_bands({"a": km}, tmp_path / f"{name}.png")
+    shaded = []
+    for name in ("same", "apart"):
+        with Image.open(tmp_path / f"{name}.png") as opened:
+            picture = np.asarray(opened.convert("RGB")).astype(int)
+        mixed = 255 - (255 - np.array([red, green, blue])) * 0.18
+        shaded.append(int((np.abs(picture - mixed).sum(axis=2) < 6).sum()))
+    assert shaded[0] < 2000
+    assert shaded[1] > 100_000
 
 
 @pytest.mark.parametrize("regions", [2, 13, 200])

@@ -63,6 +63,21 @@ def test_destination_is_as_far_as_one_walked(point: tuple[float, float], bearing
     assert abs(end[1]) <= 180
 
 
+@given(points, st.floats(-500, 500), st.floats(-500, 500))
+def test_on_the_plane_one_is_as_far_as_one_walked(point: tuple[float, float], east: float, north: float) -> None:
+    there = sphere.on_plane(point, east, north)
+    assert sphere.haversine_km(point, there) == pytest.approx(np.hypot(east, north), abs=1e-4)
+
+
+def test_on_the_plane_north_is_north_and_east_is_east() -> None:
+    grid = sphere.on_plane((45.0, 179.0), [[0.0, 200.0], [0.0, -200.0]], [[100.0, 0.0], [-100.0, 0.0]])
+    assert grid.shape == (2, 2, 2)
+    assert (grid[0, 0] > (45.8, 178.9)).all()
+    assert grid[0, 1, 1] < -178  # over the date line
+    assert grid[1, 1, 1] < 177
+    assert abs(grid[0, 1, 0] - 45) < 0.1
+
+
 @given(st.lists(points, min_size=1, max_size=12))
 def test_geodesic_median_is_no_worse_than_any_of_the_points(cloud: list[tuple[float, float]]) -> None:
     median = sphere.geodesic_median(cloud)

@@ -149,6 +149,6 @@ def load_regression_network(path: Path | str) -> WithFeatures:
 
     state, description = load_checkpoint(path, "regression")
     kind: type[ExpertNetwork] | type[VectorNetwork] = VectorNetwork if description.box is None else ExpertNetwork
-    network = kind(description.backbone, description.preprocessing.image_size)
+    network = kind(description.backbone, description.preprocessing.image_size, pooling=description.pooling)
     load_network(network, state, path)
     return WithFeatures(network)

@@ -87,6 +87,8 @@ class TrainingConfig(Settings):
 
     backbone: BackboneConfig = BackboneConfig()
     """The image encoder."""
+    pooling: Literal["average", "attention"] = "average"
+    """How the encoder's map becomes features: its `average`, or weighed by `attention`, which starts as the average."""
     freeze: str = Field(default="none", pattern=r"^(none|stem|blocks:[1-9][0-9]*|backbone)$")
     """What stays as it starts: `none`, the `stem`, the stem and the first N blocks (`blocks:N`), or the whole
     `backbone`, whose features of each photo are then computed once, without random changes, and kept on disk."""
@@ -217,8 +219,8 @@ class ExpertConfig(TrainingConfig):
 class HierarchicalConfig(TrainingConfig):
     """The second system: one network that tells country, region, city and the place in it."""
 
-    pooling: Literal["attention", "average"] = "attention"
-    """How the encoder's map becomes features: weighed by `attention`, or its `average`."""
+    pooling: Literal["average", "attention"] = "attention"
+    """How the encoder's map becomes features: its `average`, or weighed by `attention`, which starts as the average."""
     tree: Literal["fitted", "administrative"] = "fitted"
     """Cells of clusters all the way down (`fitted`), or of clusters inside countries as they are (`administrative`)."""
     levels: dict[Literal["country", "region", "city"], int] = {"country": 16, "region": 64, "city": 256}
@@ -240,8 +242,6 @@ class HierarchicalConfig(TrainingConfig):
             raise ValueError("a level's weight is 0 or more")
         if self.select == "accuracy":
             raise ValueError("the hierarchical network has no one accuracy; select its best epoch by loss or geoscore")
-        if self.freeze == "backbone" and self.pooling == "attention":
-            raise ValueError("freeze=backbone would keep untrained attention; take pooling=average, or freeze=blocks:N")
         return self
 
 

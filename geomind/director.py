@@ -96,6 +96,11 @@ def load_director_network(path: Path | str) -> WithFeatures:
     from geomind.networks import DirectorNetwork, WithFeatures
 
     state, description = load_checkpoint(path, "director")
-    network = DirectorNetwork(description.backbone, description.preprocessing.image_size, len(description.regions))
+    network = DirectorNetwork(
+        description.backbone,
+        description.preprocessing.image_size,
+        len(description.regions),
+        pooling=description.pooling,
+    )
     load_network(network, state, path)
     return WithFeatures(network)

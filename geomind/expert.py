@@ -107,8 +107,9 @@ def load_expert_network(path: Path | str) -> WithFeatures:
     image_size = description.preprocessing.image_size
     network: EncoderWithHead
     if description.cells is None:
-        network = ExpertNetwork(description.backbone, image_size)
+        network = ExpertNetwork(description.backbone, image_size, pooling=description.pooling)
     else:
-        network = CellsNetwork(description.backbone, image_size, description.cell_code.sizes)
+        sizes = description.cell_code.sizes
+        network = CellsNetwork(description.backbone, image_size, sizes, pooling=description.pooling)
     load_network(network, state, path)
     return WithFeatures(network)

@@ -29,9 +29,11 @@ class DirectorNetwork(EncoderWithHead):
 
     head: nn.Sequential
 
-    def __init__(self, backbone: str, image_size: int, regions: int, dropout: float = 0.0) -> None:
+    def __init__(
+        self, backbone: str, image_size: int, regions: int, dropout: float = 0.0, *, pooling: Pooling = "average"
+    ) -> None:
         super().__init__()
-        self.backbone = build_backbone(backbone, image_size)
+        self.backbone = build_backbone(backbone, image_size, pooling)
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(self.backbone.features, regions))
 
 
@@ -40,9 +42,9 @@ class ExpertNetwork(EncoderWithHead):
 
     head: nn.Sequential
 
-    def __init__(self, backbone: str, image_size: int, dropout: float = 0.0) -> None:
+    def __init__(self, backbone: str, image_size: int, dropout: float = 0.0, *, pooling: Pooling = "average") -> None:
         super().__init__()
-        self.backbone = build_backbone(backbone, image_size)
+        self.backbone = build_backbone(backbone, image_size, pooling)
         self.head = _Head(nn.Dropout(dropout), nn.Linear(self.backbone.features, 2), nn.Sigmoid())
 
 
@@ -76,9 +78,9 @@ class VectorNetwork(EncoderWithHead):
 
     head: nn.Sequential
 
-    def __init__(self, backbone: str, image_size: int, dropout: float = 0.0) -> None:
+    def __init__(self, backbone: str, image_size: int, dropout: float = 0.0, *, pooling: Pooling = "average") -> None:
         super().__init__()
-        self.backbone = build_backbone(backbone, image_size)
+        self.backbone = build_backbone(backbone, image_size, pooling)
         self.head = _Head(nn.Dropout(dropout), nn.Linear(self.backbone.features, 3), _UnitLength())
 
 

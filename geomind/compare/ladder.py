@@ -292,7 +292,9 @@ def _make_rung(
             broken[training.name, key.seed] = str(error)
             raise
         seconds, seen = seconds + record["seconds"], seen + record["images_seen"]
-        parameters += sum(count_parameters(path) for path in sorted(job.models.rglob("*.safetensors")))
+        # The last one's folder holds all that answers; a gallery learned nothing.
+        weights = [path for path in sorted(job.models.rglob("*.safetensors")) if not path.match("*gallery.safetensors")]
+        parameters = sum(map(count_parameters, weights))
         trained[training.name] = job.models
     folder = make_folder(output / "rungs" / f"{method.name}-{key.seed}")
     answers, speed = answer_photos(method.answer(job), truth, bench.manifest, folder / ANSWERS, progress)

@@ -2,26 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
 from geomind.baselines import Regression, median_places
 from geomind.cascade import Cascade, Geolocator
-from geomind.checkpoints import director_path, expert_path, regression_path
+from geomind.checkpoints import director_path, expert_path, hierarchical_path, regression_path
 from geomind.compare.ladder import Job, Method, Training
 from geomind.compare.results import Truth
-from geomind.config import BackboneConfig, DirectorConfig, ExpertConfig, RegressionConfig
+from geomind.config import BackboneConfig, DirectorConfig, ExpertConfig, HierarchicalConfig, RegressionConfig
 from geomind.errors import ConfigError, TrainingError
+from geomind.files import atomic_path, make_folder
 from geomind.geography.sphere import Points
+from geomind.hierarchical import Hierarchical
+from geomind.retrieval import NearestPhoto
 from geomind.training.director import train_director
 from geomind.training.experts import Failed, train_all_experts
+from geomind.training.gallery import make_director_gallery, make_expert_galleries
+from geomind.training.hierarchical import train_hierarchical
 from geomind.training.regression import train_regression
 
 DIRECTOR_SHARE = 0.5
 """Of a cascade's budget; the Experts have the rest. Each photo has one Expert, so that all of them together see each
 photo once an epoch."""
+
+TOP_K = 5
+"""Regions whose Experts are asked under soft routing."""
+
+LEVELS: Mapping[str, int] = MappingProxyType({"country": 16, "region": 64, "city": 256})
+"""Cells of the hierarchical network, at most; the one network of cells alone has those of the last level."""
+
+EXPERT_CELLS = 20
+"""Cells of each Expert, at most: those of all 13 are about as many as the one network has."""
 
 
 # ── medians: nothing is looked at ────────────────────────────────────────────────────────────────────────────────────
@@ -66,6 +83,27 @@ def _train_regression(job: Job, config: RegressionConfig) -> None:
         )  # fmt: skip
 
 
+def _train_cells(job: Job) -> None:
+    _train_hierarchy(job, {"city": LEVELS["city"]})
+
+
+def _train_hierarchical(job: Job) -> None:
+    _train_hierarchy(job, LEVELS)
+
+
+def _train_hierarchy(job: Job, levels: Mapping[str, int]) -> None:
+    config = job.bench.config(HierarchicalConfig, seed=job.seed, epochs=job.budget, levels=levels)
+    if not hierarchical_path(job.models).is_file():
+        train_hierarchical(
+            job.bench.manifest, config, regions=job.bench.regions, models=job.models, runs=job.runs,
+            resume=unfinished_run(job.runs, "hierarchical"), progress=job.progress,
+        )  # fmt: skip
+
+
+def _hierarchical(job: Job) -> Geolocator:
+    return Hierarchical.load(hierarchical_path(job.models))
+
+
 def _regression(job: Job) -> Geolocator:
     return Regression.load(job.models, runtime="torch")  # others would make files first, in the time that is measured
 
@@ -73,26 +111,40 @@ def _regression(job: Job) -> Geolocator:
 # ── cascades ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def train_cascade(job: Job, **expert_settings: object) -> None:
-    """Train a Director and all Experts, each with its share of the budget; go on where an earlier attempt stopped.
+def _train_director(job: Job) -> None:
+    _director(job, max(1, round(DIRECTOR_SHARE * job.budget)))
+
+
+def _train_whole_director(job: Job) -> None:
+    """Train a Director with all of the budget, and keep what the training photos look like to it."""
+    _director(job, job.budget)
+    make_director_gallery(job.bench.manifest, models=job.models, runs=job.runs, device="cpu", progress=job.progress)
+
+
+def _director(job: Job, epochs: int) -> None:
+    config = job.bench.config(DirectorConfig, seed=job.seed, epochs=epochs)
+    if not director_path(job.models).is_file():
+        train_director(
+            job.bench.manifest, config, regions=job.bench.regions, models=job.models, runs=job.runs,
+            resume=unfinished_run(job.runs, "director"), progress=job.progress,
+        )  # fmt: skip
+
+
+def _train_experts(job: Job, **own: object) -> None:
+    """Train all Experts beside the Director of this seed; go on where an earlier attempt stopped.
 
     Raises:
         TrainingError: an Expert failed.
         GeoMindError: the manifest or the settings cannot be used.
     """
     bench, regions = job.bench, job.bench.regions
-    director_epochs = max(1, round(DIRECTOR_SHARE * job.budget))
-    director = bench.config(DirectorConfig, seed=job.seed, epochs=director_epochs)
-    if not director_path(job.models).is_file():
-        train_director(
-            bench.manifest, director, regions=regions, models=job.models, runs=job.runs,
-            resume=unfinished_run(job.runs, "director"), progress=job.progress,
-        )  # fmt: skip
-    backbone = director.backbone
+    _copy_models(job.trained[DIRECTOR.name], job.models)
+    epochs = job.budget - max(1, round(DIRECTOR_SHARE * job.budget))
+    settings = dict(own)
+    backbone = bench.config(DirectorConfig, seed=job.seed, epochs=1).backbone
     if backbone.weights == "none":  # from nothing, an Expert of a few hundred photos would hardly learn to see
-        backbone = BackboneConfig(name=backbone.name, weights=str(director_path(job.models)))
-    settings = {"backbone": backbone, **expert_settings}
-    expert = bench.config(ExpertConfig, seed=job.seed, epochs=job.budget - director_epochs, **settings)
+        settings["backbone"] = BackboneConfig(name=backbone.name, weights=str(director_path(job.models)))
+    expert = bench.config(ExpertConfig, seed=job.seed, epochs=epochs, **settings)
     with_photos = np.unique(Truth.read(bench.manifest, regions, split="train").region_ids).tolist()
     if all(expert_path(job.models, regions[region_id]).is_file() for region_id in with_photos):
         return
@@ -103,8 +155,38 @@ def train_cascade(job: Job, **expert_settings: object) -> None:
         raise TrainingError(f"Expert {failed[0].name} failed: {failed[0].reason}")
 
 
+def _train_galleries(job: Job) -> None:
+    """Keep what the training photos look like to the Experts with cells."""
+    _copy_models(job.trained[CASCADE_CELLS.name], job.models)
+    make_expert_galleries(
+        job.bench.manifest, regions=job.bench.regions, models=job.models, runs=job.runs, device="cpu",
+        progress=job.progress,
+    )  # fmt: skip
+
+
+def _copy_models(models: Path, to: Path) -> None:
+    for path in sorted(models.rglob("*.safetensors")):
+        copy = to / path.relative_to(models)
+        if not copy.is_file():
+            make_folder(copy.parent)
+            with atomic_path(copy) as temporary:
+                shutil.copyfile(path, temporary)
+
+
 def _hard_cascade(job: Job) -> Geolocator:
     return Cascade.load(job.models, runtime="torch")
+
+
+def _soft_cascade(job: Job) -> Geolocator:
+    return Cascade.load(job.models, runtime="torch", top_k=TOP_K)
+
+
+def _refined_cascade(job: Job) -> Geolocator:
+    return Cascade.load(job.models, runtime="torch", top_k=TOP_K, gallery=True)
+
+
+def _nearest_photo(job: Job) -> Geolocator:
+    return NearestPhoto.load(job.models, runtime="torch")
 
 
 def unfinished_run(runs: Path, name: str) -> Path | None:
@@ -115,17 +197,23 @@ def unfinished_run(runs: Path, name: str) -> Path | None:
 
 # ── the ladder ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-CASCADE_BOX = Training("cascade-box", train_cascade)
+DIRECTOR = Training("director", _train_director)
+CASCADE_BOX = Training("experts-box", _train_experts)
+CASCADE_CELLS = Training("experts-cells", partial(_train_experts, head="cells", cells_count=EXPERT_CELLS))
+GALLERIES = Training("galleries", _train_galleries)
+WHOLE_DIRECTOR = Training("director-whole", _train_whole_director)
 REGRESSION_SQUARE = Training("regression-square", _train_square)
 REGRESSION_VECTOR = Training("regression-vector", _train_vector)
+CELLS = Training("cells", _train_cells)
+HIERARCHICAL = Training("hierarchical", _train_hierarchical)
 
 LADDER: Sequence[Method] = (
     Method("median-world", "The median place of all training photos.", _world_median),
+    Method("median-region", "The median place of the true region, which is told.", _region_median, told_truth=True),
+    Method("median-country", "The median place of the true country, which is told.", _country_median, told_truth=True),
     Method(
-        "median-region", "The median place of the true region, which is told.", _region_median, told_truth=True
-    ),
-    Method(
-        "median-country", "The median place of the true country, which is told.", _country_median, told_truth=True
+        "retrieval-nearest", "A Director's embedding: the place of the training photo most like it.",
+        _nearest_photo, (WHOLE_DIRECTOR,),
     ),
     Method(
         "regression-latlon", "One network, two sigmoids: latitude and longitude in one box around the globe.",
@@ -135,9 +223,30 @@ LADDER: Sequence[Method] = (
         "regression-vector", "One network, three outputs: a unit vector on the sphere.",
         _regression, (REGRESSION_VECTOR,),
     ),
+    Method("cells", "One network: which of the world's cells, and the offset in it.", _hierarchical, (CELLS,)),
+    Method(
+        "hierarchical", "The second system, one network: country, region, city, and the offset in it.",
+        _hierarchical, (HIERARCHICAL,),
+    ),
     Method(
         "cascade-hard-box", "The original: the Director's best region, and a point in the box of its Expert.",
-        _hard_cascade, (CASCADE_BOX,),
+        _hard_cascade, (DIRECTOR, CASCADE_BOX),
+    ),
+    Method(
+        "cascade-soft-box", "The same networks: the best place of the Experts of several regions.",
+        _soft_cascade, (DIRECTOR, CASCADE_BOX),
+    ),
+    Method(
+        "cascade-hard-cells", "The Director's best region, and a cell and offset of its Expert.",
+        _hard_cascade, (DIRECTOR, CASCADE_CELLS),
+    ),
+    Method(
+        "cascade-soft-cells", "The same networks: the best place of the Experts of several regions.",
+        _soft_cascade, (DIRECTOR, CASCADE_CELLS),
+    ),
+    Method(
+        "cascade-soft-cells-retrieval", "The same, refined by the training photos most like it in those regions.",
+        _refined_cascade, (DIRECTOR, CASCADE_CELLS, GALLERIES),
     ),
 )  # fmt: skip
 """Every rung, in the order of the table."""

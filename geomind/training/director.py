@@ -70,7 +70,9 @@ def train_director(
     if warning := double_corrections(config):
         logger.warning(warning)
     torch.manual_seed(config.seed)
-    network = DirectorNetwork(config.backbone.name, config.image_size, len(regions), config.dropout)
+    network = DirectorNetwork(
+        config.backbone.name, config.image_size, len(regions), config.dropout, pooling=config.pooling
+    )
     start_from(config, network)
     medians = region_medians(train.points, train.region_ids, regions)
     places = np.array([medians[region.id] for region in regions.regions])

@@ -168,7 +168,7 @@ def with_trunk(config: ExpertConfig, models: Path | str) -> ExpertConfig:
         return config
     director = read_description(director_path(models))
     backbone = BackboneConfig(name=director.backbone, weights=str(director_path(models)))
-    return config.model_copy(update={"backbone": backbone, "freeze": "backbone"})
+    return config.model_copy(update={"backbone": backbone, "freeze": "backbone", "pooling": director.pooling})
 
 
 def fit_cells(config: ExpertConfig, points: Points) -> CellCode:
@@ -188,9 +188,11 @@ def start_network(config: ExpertConfig, code: CellCode | None = None) -> ExpertN
     torch.manual_seed(config.seed)
     network: ExpertNetwork | CellsNetwork
     if code is None:
-        network = ExpertNetwork(config.backbone.name, config.image_size, config.dropout)
+        network = ExpertNetwork(config.backbone.name, config.image_size, config.dropout, pooling=config.pooling)
     else:
-        network = CellsNetwork(config.backbone.name, config.image_size, code.sizes, config.dropout)
+        network = CellsNetwork(
+            config.backbone.name, config.image_size, code.sizes, config.dropout, pooling=config.pooling
+        )
     start_from(config, network)
     return network
 

@@ -67,9 +67,7 @@ def train_hierarchical(
     start_from(config, network)
 
     def describe(metrics: Mapping[str, float]) -> Description:
-        return describe_weights(
-            "hierarchical", config, regions, metrics, len(train), pooling=config.pooling, **answers.described
-        )
+        return describe_weights("hierarchical", config, regions, metrics, len(train), **answers.described)
 
     task = Task(
         title="the hierarchical network",

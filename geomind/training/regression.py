@@ -64,13 +64,13 @@ def train_regression(
     encode: Callable[[Points], Points]
     decode: Callable[[NDArray[np.float32]], Points]
     if config.output == "square":
-        network = ExpertNetwork(config.backbone.name, config.image_size, config.dropout)
+        network = ExpertNetwork(config.backbone.name, config.image_size, config.dropout, pooling=config.pooling)
         box = (GLOBE.lat_min, GLOBE.lat_max, GLOBE.lon_min, GLOBE.lon_max)
         # The Experts' loss on the Experts' head: what differs from them is the box, and nothing else.
         loss: Loss = expert_loss(ExpertConfig(loss="smooth_l1"), GLOBE)
         encode, decode = GLOBE.normalize, GLOBE.denormalize
     else:
-        network = VectorNetwork(config.backbone.name, config.image_size, config.dropout)
+        network = VectorNetwork(config.backbone.name, config.image_size, config.dropout, pooling=config.pooling)
         box, loss, encode, decode = None, squared_chord, unit_vectors, from_unit_vectors
     start_from(config, network)
 

@@ -180,6 +180,7 @@ def describe_weights(
         region_table=regions.to_dict(),
         preprocessing=Preprocessing(image_size=config.image_size),
         backbone=config.backbone.name,
+        pooling=config.pooling,
         config=settings,
         metrics=dict(metrics),
         training_photos=photos,

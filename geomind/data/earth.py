@@ -34,8 +34,8 @@ HELD_OUT: Final = {"train": 0.86, "validation": 0.05, "test": 0.09}
 tiles on it."""
 
 TILE_KM: Final = 150.0
-"""Side of a tile on the ground: 15 pixels of a picture 4,096 wide. A larger one shows more, but what may be learned from
-is then farther away: by colours alone, trees told the region of 44% of tiles of 150 km, and of 29% of 300 km."""
+"""Side of a tile on the ground: 15 pixels of a picture 4,096 wide. A larger one shows more, and what may be learned
+from is farther away: by colours alone, trees told the region of 44% of tiles of 150 km, and of 29% of 300 km."""
 
 BLOCK_RESOLUTION: Final = 2
 """h3 resolution of the blocks: about 86,800 km², 183 km a side (`h3.average_hexagon_edge_length`)."""

@@ -8,21 +8,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-# In processes of their own: a training forks those that decode, which may hang where ONNX Runtime, OpenVINO or Ray have
-# started threads before.
-FORKING := tests/training tests/test_demo.py tests/test_readme.py
-NATIVE := tests/backbones tests/bench tests/cli tests/compare tests/inference tests/runtimes tests/test_baselines.py \
-	tests/test_cascade.py tests/test_export.py
-
 .PHONY: demo test fuzz lint bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/geomind demo --overwrite
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n 2 $(FORKING)
-	$(BIN)/python -m pytest -n 2 $(NATIVE)
-	$(BIN)/python -m pytest -n 2 tests $(addprefix --ignore ,$(FORKING) $(NATIVE))
+	$(BIN)/python -m pytest -n 2
 
 fuzz: $(VENV)/.installed-dev
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -n 2 -m hypothesis

@@ -18,9 +18,9 @@ from geomind.checkpoints import (
     read_head,
     regression_path,
 )
-from geomind.expert import ExpertHead
 from geomind.geography.boxes import Box
 from geomind.geography.sphere import Points, from_unit_vectors, geodesic_median
+from geomind.heads import PlaceHead
 from geomind.predictions import Prediction, name_places
 from geomind.runtimes import Network, Precision, Runtime, open_network
 
@@ -64,7 +64,10 @@ class Regression:
 
     Attributes:
         preprocessing: How photos become the pixels that it reads.
+        extra_columns: None.
     """
+
+    extra_columns: tuple[str, ...] = ()
 
     def __init__(self, run: Network, place: Callable[[NDArray[np.float32]], Points], description: Description) -> None:
         """Join a network and its head.
@@ -114,7 +117,8 @@ class Regression:
         )
         weights, bias = read_head(path)
         if description.box is not None:
-            return cls(run, ExpertHead(weights, bias, description, path).place, description)
+            head = PlaceHead(weights, bias, description, path)
+            return cls(run, lambda features: head.guess(features).places[:, 0], description)
         weights, bias = weights.astype(np.float64), bias.astype(np.float64)
 
         def place(features: NDArray[np.float32]) -> Points:

@@ -1,27 +1,32 @@
-"""The cascade: photo → region → place. It asks a Director and Experts; it knows neither networks nor image files."""
+"""The cascade: photo → region → place. It asks a Director and Experts; it knows neither networks nor image files.
+
+Routing is hard where the Expert of the most probable region alone is asked, as in the original, and soft where those of
+several regions are: their places are weighed by their regions' probabilities, and one is chosen.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import logging
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geomind.checkpoints import Description, director_path, expert_path, read_description
-from geomind.devices import Device, pick_device
+from geomind.checkpoints import Description, director_path, expert_path, gallery_path, read_description
+from geomind.decoding import Candidates, best_places, distinct_places
+from geomind.devices import Device, pick_device_name
 from geomind.director import Director
 from geomind.errors import CheckpointError
-from geomind.expert import Expert, ExpertHead
+from geomind.expert import Expert, Refine
 from geomind.geography.regions import RegionTable
 from geomind.geography.sphere import Points
+from geomind.heads import PlaceHead
 from geomind.photos import Preprocessing
-from geomind.predictions import Prediction, name_places
+from geomind.predictions import CANDIDATE_COLUMNS, Prediction, candidates_text, name_places
+from geomind.retrieval import Gallery
 from geomind.runtimes import Precision, Runtime
 
 logger = logging.getLogger(__name__)
@@ -42,6 +47,9 @@ class Geolocator(Protocol):
     preprocessing: Preprocessing
     """How photos become the pixels that it reads."""
 
+    extra_columns: tuple[str, ...]
+    """The columns that it fills beside those of every prediction."""
+
     def locate(self, pixels: Pixels, image_paths: Sequence[str]) -> list[Prediction]:
         """Answer for each photo, in order: (N, 3, S, S) and their N names -> N predictions."""
         ...
@@ -59,23 +67,27 @@ class Cascade:
     def __init__(
         self,
         director: Callable[[Pixels], tuple[NDArray[np.float32], Features]],
-        experts: Mapping[int, Callable[[Pixels], Points]],
-        heads: Mapping[int, Callable[[Features], Points]] | None = None,
+        experts: Mapping[int, Callable[[Pixels], Candidates]],
+        heads: Mapping[int, Callable[[Features], Candidates]] | None = None,
         *,
         regions: RegionTable,
         preprocessing: Preprocessing,
         region_medians: Mapping[int, tuple[float, float]],
+        top_k: int = 1,
+        candidates: int = 0,
     ) -> None:
         """Join a Director and Experts.
 
         Args:
             director: Pixels -> (N, regions) probabilities and its (N, features).
-            experts: Those with an encoder of their own, by region id: pixels -> (N, 2) degrees. They are asked in the
-                order in which they come, so that those in memory can come first.
-            heads: Those on the Director's trunk, by region id: its features -> (N, 2) degrees.
+            experts: Those with an encoder of their own, by region id: pixels -> where photos may be. They are asked in
+                the order in which they come, so that those in memory can come first.
+            heads: Those on the Director's trunk, by region id: its features -> where photos may be.
             regions: The table of regions.
             preprocessing: How photos become pixels.
             region_medians: The median place of each region, degrees.
+            top_k: How many regions' Experts are asked; 1 is hard routing.
+            candidates: How many places each answer names beside its own.
         """
         self._director = director
         self._experts = experts
@@ -83,6 +95,9 @@ class Cascade:
         self.regions = regions
         self.preprocessing = preprocessing
         self.region_medians = dict(region_medians)
+        self._top_k = min(top_k, len(regions))
+        self._named = candidates
+        self.extra_columns: tuple[str, ...] = CANDIDATE_COLUMNS if candidates else ()
         self._missed: set[int] = set()
 
     @classmethod
@@ -95,6 +110,9 @@ class Cascade:
         device: Device = "cpu",
         threads: int | None = None,
         max_memory_mb: int | None = None,
+        top_k: int = 1,
+        candidates: int = 0,
+        gallery: bool = False,
     ) -> Cascade:
         """Load the Director of a models folder, and each Expert when the first photo needs it.
 
@@ -106,16 +124,20 @@ class Cascade:
             threads: Cores that they use; None for all.
             max_memory_mb: What the networks may take together, estimated; the Experts that were not asked for the
                 longest time make room. The Director and one Expert stay, whatever they take.
+            top_k: How many regions' Experts are asked about a photo; 1 is hard routing.
+            candidates: How many places each answer names.
+            gallery: Refine their answers by the training photos that look most like it.
 
         Raises:
-            CheckpointError: there is no Director, a file is broken, or an Expert does not fit the Director.
+            CheckpointError: there is no Director, a file is broken, an Expert does not fit the Director, or there is no
+                gallery where it is asked for.
             ConfigError: a GPU is asked for and there is none, or the runtime cannot do this.
             MissingExtraError: the runtime is not installed.
         """
         how: dict[str, Any] = {
             "runtime": runtime,
             "precision": precision,
-            "device": _pick_device(device),
+            "device": pick_device_name(device),
             "threads": threads,
         }
         models = Path(models)
@@ -123,42 +145,44 @@ class Cascade:
         paths = expert_paths(models, description)
         on_trunk = {region_id for region_id, path in paths.items() if read_description(path).trunk is not None}
         own = {region_id: path for region_id, path in paths.items() if region_id not in on_trunk}
+        refine = _load_galleries(models, description, own, on_trunk) if gallery else {}
         director = Director.load(director_path(models), **how)
         spare = None if max_memory_mb is None else max_memory_mb - director.memory_mb
         return cls(
             director.answer,
-            _ExpertsOnDisk(own, spare, lambda path: Expert.load(path, **how)),
-            {region_id: ExpertHead.load(paths[region_id]).place for region_id in on_trunk},
+            _ExpertsOnDisk(
+                own, spare, lambda region_id: Expert.load(own[region_id], refine=refine.get(region_id), **how)
+            ),
+            {region_id: _head(PlaceHead.load(paths[region_id]), refine.get(region_id)) for region_id in on_trunk},
             regions=description.regions,
             preprocessing=description.preprocessing,
             region_medians=description.region_medians,
+            top_k=top_k,
+            candidates=candidates,
         )
 
     def locate(self, pixels: Pixels, image_paths: Sequence[str]) -> list[Prediction]:
-        """Answer where photos were taken: route each to its region, ask that region's Expert, name the place."""
+        """Answer where photos were taken: ask the Experts of their regions, choose a place, name it."""
         probabilities, features = self._director(pixels)
-        routed = probabilities.argmax(axis=1)
-        places = np.empty((len(pixels), 2))
-        turn = {region_id: number for number, region_id in enumerate(self._experts)}
-        for region_id in sorted(np.unique(routed).tolist(), key=lambda region_id: turn.get(region_id, -1)):
-            here = routed == region_id
-            if region_id in self._heads:
-                places[here] = self._heads[region_id](features[here])
-            else:
-                places[here] = self._ask_expert(pixels[here], region_id)
+        routed = np.argsort(-probabilities, axis=1, kind="stable")[:, : self._top_k]
+        candidates = self._ask(pixels, features, routed, np.take_along_axis(probabilities, routed, axis=1))
+        places, best = best_places(candidates)
+        slots = best // (candidates.places.shape[1] // self._top_k)
+        named = distinct_places(candidates, self._named)  # 0 of them costs nothing
         return name_places(
             [
                 Prediction(
                     image_path=image_path,
-                    region_id=int(region_id),
-                    region_name=self.regions[int(region_id)].name,
-                    region_probability=float(probability[region_id]),
-                    latitude=float(latitude),
-                    longitude=float(longitude),
-                    error=None if int(region_id) in self._heads or int(region_id) in self._experts else REGION_MEDIAN,
+                    region_id=region_id,
+                    region_name=self.regions[region_id].name,
+                    region_probability=float(probabilities[photo, region_id]),
+                    latitude=float(places[photo, 0]),
+                    longitude=float(places[photo, 1]),
+                    error=None if region_id in self._heads or region_id in self._experts else REGION_MEDIAN,
+                    candidates=candidates_text(named.of_photo(photo)) if self._named else None,
                 )
-                for image_path, region_id, probability, (latitude, longitude) in zip(
-                    image_paths, routed, probabilities, places, strict=True
+                for photo, (image_path, region_id) in enumerate(
+                    zip(image_paths, np.take_along_axis(routed, slots[:, None], axis=1)[:, 0].tolist(), strict=True)
                 )
             ]
         )
@@ -168,11 +192,30 @@ class Cascade:
 
         Without an Expert, the answer is the region's median place.
         """
-        if region_id in self._heads:
-            return self._heads[region_id](self._director(pixels)[1])
-        return self._ask_expert(pixels, region_id)
+        features = self._director(pixels)[1] if region_id in self._heads else np.empty((len(pixels), 0), np.float32)
+        return best_places(self._guess(region_id, pixels, features))[0]
 
-    def _ask_expert(self, pixels: Pixels, region_id: int) -> Points:
+    def _ask(
+        self, pixels: Pixels, features: Features, routed: NDArray[np.int64], shares: NDArray[np.float32]
+    ) -> Candidates:
+        """Ask each photo's Experts: region ids and their probabilities (N, k) -> as many candidates of each region."""
+        turn = {region_id: number for number, region_id in enumerate(self._experts)}
+        answers = []
+        for region_id in sorted(np.unique(routed).tolist(), key=lambda region_id: turn.get(region_id, -1)):
+            photos, slots = np.nonzero(routed == region_id)
+            guess = self._guess(region_id, pixels[photos], features[photos])
+            answers.append((photos, slots, guess.weighted(shares[photos, slots])))
+        most = max(guess.places.shape[1] for _, _, guess in answers)
+        probabilities, places = np.zeros((*routed.shape, most)), np.zeros((*routed.shape, most, 2))
+        for photos, slots, guess in answers:
+            own = slice(guess.places.shape[1])
+            probabilities[photos, slots, own], places[photos, slots, own] = guess.probabilities, guess.places
+        return Candidates(probabilities.reshape(len(pixels), -1), places.reshape(len(pixels), -1, 2))
+
+    def _guess(self, region_id: int, pixels: Pixels, features: Features) -> Candidates:
+        """Ask the Expert of one region; where there is none, its median place is the only candidate."""
+        if region_id in self._heads:
+            return self._heads[region_id](features)
         if region_id in self._experts:
             return self._experts[region_id](pixels)
         if region_id not in self._missed:
@@ -185,25 +228,25 @@ class Cascade:
                 region.name,
                 region.id,
             )
-        return np.tile(np.array(self.region_medians[region_id], dtype=np.float64), (len(pixels), 1))
+        return Candidates.certain(np.tile(np.array(self.region_medians[region_id]), (len(pixels), 1)))
 
 
-class _ExpertsOnDisk(Mapping[int, Callable[[Pixels], Points]]):
+class _ExpertsOnDisk(Mapping[int, Callable[[Pixels], Candidates]]):
     """The Experts that a models folder holds, each loaded when first asked; those in memory come first."""
 
-    def __init__(self, paths: Mapping[int, Path], max_memory_mb: float | None, load: Callable[[Path], Expert]) -> None:
+    def __init__(self, paths: Mapping[int, Path], max_memory_mb: float | None, load: Callable[[int], Expert]) -> None:
         self._paths = paths
         self._max_memory_mb = max_memory_mb
         self._load = load
         self._loaded: dict[int, Expert] = {}  # the one asked last comes last
 
-    def __getitem__(self, region_id: int) -> Callable[[Pixels], Points]:
+    def __getitem__(self, region_id: int) -> Callable[[Pixels], Candidates]:
         expert = self._loaded.pop(region_id, None)
         if expert is None:
-            expert = self._load(self._paths[region_id])
+            expert = self._load(region_id)
             self._make_room(expert.memory_mb)
         self._loaded[region_id] = expert
-        return expert.locate
+        return expert.guess
 
     def _make_room(self, needed_mb: float) -> None:
         while (
@@ -222,6 +265,37 @@ class _ExpertsOnDisk(Mapping[int, Callable[[Pixels], Points]]):
 
     def __len__(self) -> int:
         return len(self._paths)
+
+
+def _head(head: PlaceHead, refine: Refine | None) -> Callable[[Features], Candidates]:
+    return head.guess if refine is None else lambda features: refine(head.guess(features), features)
+
+
+def _load_galleries(
+    models: Path, director: Description, own: Iterable[int], on_trunk: Iterable[int]
+) -> dict[int, Refine]:
+    """Open the galleries that there are, by region id: the Director's for all on its trunk, of each other its own.
+
+    Raises:
+        CheckpointError: there is none at all, or one is broken or of other weights.
+    """
+    refine: dict[int, Refine] = {}
+    for region_id in own:
+        region = director.regions[region_id]
+        if (path := gallery_path(models, region)).is_file():
+            refine[region_id] = partial(_refine, Gallery.load(path, expert_path(models, region)), region_id)
+    if gallery_path(models).is_file():
+        shared = Gallery.load(gallery_path(models), director_path(models))
+        refine |= {region_id: partial(_refine, shared, region_id) for region_id in on_trunk}
+    if not refine:
+        raise CheckpointError(
+            f"There is no gallery in {models}. Make it with `geomind train-expert --region all --gallery`."
+        )
+    return refine
+
+
+def _refine(gallery: Gallery, region_id: int, guess: Candidates, features: Features) -> Candidates:
+    return gallery.refine(guess, features, region_id)
 
 
 def expert_paths(models: Path, director: Description) -> dict[int, Path]:
@@ -247,17 +321,3 @@ def expert_paths(models: Path, director: Description) -> dict[int, Path]:
                 f"`geomind train-expert --region {region_id} --trunk director --overwrite`."
             )
     return paths
-
-
-def _pick_device(wanted: Device) -> str:
-    """Choose the device; torch, which takes a second to import, is asked only where there is a GPU's driver."""
-    if wanted == "cpu" or (wanted == "auto" and not _has_gpu_driver()):
-        return "cpu"
-    return pick_device(wanted)
-
-
-def _has_gpu_driver() -> bool:
-    with contextlib.suppress(OSError):
-        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
-        return True
-    return False

@@ -18,6 +18,7 @@ from geomind.config import Settings
 from geomind.errors import CheckpointError, ConfigError
 from geomind.files import atomic_path
 from geomind.geography.boxes import Box
+from geomind.geography.cell_code import CellCode
 from geomind.geography.regions import Region, RegionTable
 from geomind.photos import Preprocessing
 
@@ -33,7 +34,7 @@ class Description(Settings):
     """What a weights file says of itself: enough to load it without any other file or number."""
 
     format_version: int = FORMAT_VERSION
-    kind: Literal["director", "expert", "regression"]
+    kind: Literal["director", "expert", "hierarchical", "gallery", "regression"]
     """What the weights answer."""
     region_table: dict[str, Any]
     """The whole table of regions that the weights were trained on."""
@@ -54,15 +55,34 @@ class Description(Settings):
     """Expert: lat_min, lat_max, lon_min, lon_max of its box, degrees. A regression's is the globe's, or None where it
     answers with unit vectors."""
     trunk: str | None = None
-    """Checksum of the encoder's weights: a Director's own, or of the Director whose features an Expert answers from;
-    None for an Expert that has its own encoder."""
+    """Checksum of the encoder's weights: a Director's own, of the Director whose features an Expert answers from, or of
+    the encoder whose embeddings a gallery holds; None for an Expert that has its own encoder."""
+    cells: dict[str, Any] | None = None
+    """Expert with cells, or hierarchical network: its cells and the scale of their offsets, a ``CellCode`` of plain
+    values; instead of a box."""
+    pooling: Literal["average", "attention"] = "average"
+    """How its encoder's map becomes features."""
     region_medians: dict[int, tuple[float, float]] = Field(default_factory=dict)
     """Director: the geodesic median place of each region, degrees; the answer where an Expert is missing."""
+    temperature: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """Gallery: what cosine similarities are divided by before the softmax that makes them probabilities."""
 
     @property
     def regions(self) -> RegionTable:
         """The table of regions as a value."""
         return RegionTable.from_dict(self.region_table, where="the weights")
+
+    @property
+    def cell_code(self) -> CellCode:
+        """The cells as a value.
+
+        Raises:
+            CheckpointError: the weights answer with no cells, or with some that contradict themselves.
+        """
+        try:
+            return CellCode.from_dict(self.cells or {})
+        except (ConfigError, KeyError, TypeError, ValueError) as error:
+            raise CheckpointError("These weights hold no cells that make sense.") from error
 
     @property
     def fitted_box(self) -> Box:
@@ -84,6 +104,19 @@ def director_path(models: Path | str) -> Path:
 def expert_path(models: Path | str, region: Region) -> Path:
     """Say where a folder of models keeps the Expert of a region."""
     return Path(models) / "experts" / f"{region.id:02d}-{region.slug}.safetensors"
+
+
+def hierarchical_path(models: Path | str) -> Path:
+    """Say where a folder of models keeps its hierarchical network."""
+    return Path(models) / "hierarchical" / "hierarchical.safetensors"
+
+
+def gallery_path(models: Path | str, region: Region | None = None) -> Path:
+    """Say where a folder of models keeps a gallery: the Director's, or that of an Expert with an encoder of its own."""
+    if region is None:
+        return director_path(models).with_name("gallery.safetensors")
+    weights = expert_path(models, region)
+    return weights.with_name(f"{weights.stem}.gallery.safetensors")
 
 
 def regression_path(models: Path | str) -> Path:
@@ -132,6 +165,26 @@ def read_checksum(path: Path | str) -> str:
     if checksum is None:
         raise _broken(path, "it has no checksum")
     return checksum
+
+
+def read_trunk(path: Path | str) -> str:
+    """Read the checksum of the encoder that an answer comes from, without torch: its name in `Description.trunk`.
+
+    Raises:
+        CheckpointError: the file is missing, broken, or no GeoMind file.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    description = read_description(path)
+    if description.trunk is not None:
+        return description.trunk
+    try:
+        with safe_open(path, framework="numpy") as file:
+            names = [name for name in list(file.keys()) if name.startswith("backbone.")]
+            return _digest({name.removeprefix("backbone."): file.get_tensor(name) for name in names})
+    except (SafetensorError, OSError) as error:
+        raise _broken(path, error) from error
 
 
 def read_head(path: Path | str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -294,7 +347,8 @@ def _digest(arrays: Mapping[str, NDArray[Any]]) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
-        digest.update(f"{name} {array.shape} torch.{array.dtype}".encode())
+        # Its own shape: a contiguous copy of a number is an array of one.
+        digest.update(f"{name} {arrays[name].shape} torch.{array.dtype}".encode())
         digest.update(array.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
 
@@ -337,6 +391,88 @@ def _broken(path: Path, reason: Exception | str) -> CheckpointError:
     return CheckpointError(
         f"The weights {path} are incomplete or damaged ({text}). Copy them again or train them again."
     )
+
+
+_GALLERY = {
+    "embeddings": (np.dtype(np.float16), 2),
+    "places": (np.dtype(np.float64), 2),
+    "region_ids": (np.dtype(np.int32), 1),
+}
+"""The arrays of a gallery: what they are of, and how many axes they have."""
+
+
+def save_gallery(path: Path | str, arrays: Mapping[str, NDArray[Any]], description: Description) -> None:
+    """Write the arrays of a gallery with their description, atomically.
+
+    Args:
+        path: The safetensors file.
+        arrays: `embeddings` (n, features) float16 unit rows, `places` (n, 2) float64 degrees, `region_ids` (n,) int32.
+        description: Of kind `gallery`.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    from safetensors.numpy import save_file
+
+    metadata = {"geomind": description.model_dump_json(), "checksum": _digest(arrays)}
+    with atomic_path(path) as temporary:
+        temporary.touch()
+        mode = temporary.stat().st_mode
+        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, temporary, metadata=metadata)
+        temporary.chmod(mode)  # some versions of the library leave a file that its owner alone can read
+
+
+def load_gallery(path: Path | str) -> tuple[dict[str, NDArray[Any]], Description]:
+    """Open a gallery: its arrays, mapped from the disk so that they take no memory of their own, and its description.
+
+    The file is read once for its checksum (a gigabyte a second).
+
+    Raises:
+        CheckpointError: the file is missing, broken, or no gallery.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(
+            f"No gallery at {path}. Make it with `geomind train-expert --region all --gallery`, or answer without one."
+        )
+    description = read_description(path, "gallery")
+    try:
+        arrays = _map_arrays(path)
+    except (OSError, ValueError) as error:
+        raise _broken(path, error) from error
+    if {name: (array.dtype, array.ndim) for name, array in arrays.items()} != _GALLERY:
+        raise _broken(path, "it does not hold the arrays of a gallery")
+    if _digest(arrays) != read_checksum(path):
+        raise _broken(path, "its checksum does not match")
+    places, region_ids = arrays["places"], arrays["region_ids"]
+    if len({len(array) for array in arrays.values()}) != 1 or places.shape[1] != 2 or description.temperature is None:
+        raise _broken(path, "its arrays do not fit together")
+    regions = len(description.regions)
+    if not ((np.abs(places) <= (90, 180)).all() and ((region_ids >= 0) & (region_ids < regions)).all()):
+        raise _broken(path, "it holds places off the Earth, or regions that are not in its table")
+    return arrays, description
+
+
+def _map_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Map the arrays of a safetensors file that its own library has found sound; that library would copy them.
+
+    The form: 8 bytes, little-endian, with the length of a JSON header, which says where after it each array lies
+    (https://huggingface.co/docs/safetensors, "Format").
+
+    Raises:
+        ValueError: an array is empty, or not of a gallery's types.
+    """
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+    header.pop("__metadata__", None)
+    types = {"F16": np.float16, "F64": np.float64, "I32": np.int32}
+    if not all(about["dtype"] in types and 0 not in about["shape"] for about in header.values()):
+        raise ValueError("an array is empty or of another type")
+    return {
+        name: np.memmap(path, types[about["dtype"]], "r", 8 + length + about["data_offsets"][0], tuple(about["shape"]))
+        for name, about in header.items()
+    }
 
 
 def save_state(path: Path | str, state: Any) -> None:

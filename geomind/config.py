@@ -171,14 +171,35 @@ class DirectorConfig(TrainingConfig):
         return self
 
 
+class CellsConfig(Settings):
+    """Cells that places are told by: fitted to the training photos by K-means on the sphere, which are then halved."""
+
+    min_photos: int = Field(default=10, ge=1)
+    """A finest cell with fewer photos is given up, and its photos go to its neighbours."""
+    label_smoothing_km: float = Field(default=100.0, ge=0)
+    """Spread labels by distance: a cell d km from the true one gets exp(-d / this) of its share; 0 does not."""
+    offset_weight: float = Field(default=1.0, ge=0)
+    """Weight of the loss of the offset inside the true cell; 0 answers with the cells' centres."""
+    focal_gamma: float = Field(default=0.0, ge=0, le=10)
+    """Focal loss: how much less a photo counts the surer the network is of its cell already; 0 is cross-entropy."""
+
+
 class ExpertConfig(TrainingConfig):
     """Stage 2: where in its region a photo was taken."""
 
     trunk: Literal["own", "director"] = "own"
     """An image encoder of its `own`, or the `director`'s, frozen: one pass answers a photo instead of two, and all
     networks together are hardly larger than one. `backbone` and `freeze` then say nothing."""
+    head: Literal["box", "cells"] = "box"
+    """What it answers: a point of its region's `box`, as in the original; or which of the region's `cells`, and the
+    offset in it, which does not tend to the region's middle."""
+    cells_count: int = Field(default=64, ge=1)
+    """With head=cells: cells of the region, at most."""
+    cells: CellsConfig = CellsConfig()
+    """With head=cells: the cells, and the loss of places in them."""
     loss: Literal["mse", "smooth_l1", "great_circle"] = "smooth_l1"
-    """On box-normalised coordinates (`mse`, `smooth_l1`), or in thousands of km on the sphere (`great_circle`)."""
+    """With head=box: on box-normalised coordinates (`mse`, `smooth_l1`), or in thousands of km on the sphere
+    (`great_circle`)."""
     routed: bool = False
     """Learn also from other regions' photos that the Director sends here, as it will at inference."""
     box_quantile: float = Field(default=0.005, ge=0, lt=0.5)
@@ -190,6 +211,37 @@ class ExpertConfig(TrainingConfig):
     def _nothing_contradicts(self) -> Self:
         if self.select == "accuracy":
             raise ValueError("an Expert has no accuracy; select its best epoch by loss or geoscore")
+        return self
+
+
+class HierarchicalConfig(TrainingConfig):
+    """The second system: one network that tells country, region, city and the place in it."""
+
+    pooling: Literal["attention", "average"] = "attention"
+    """How the encoder's map becomes features: weighed by `attention`, or its `average`."""
+    tree: Literal["fitted", "administrative"] = "fitted"
+    """Cells of clusters all the way down (`fitted`), or of clusters inside countries as they are (`administrative`)."""
+    levels: dict[Literal["country", "region", "city"], int] = {"country": 16, "region": 64, "city": 256}
+    """How many cells each level has at most, coarse to fine. An `administrative` tree has as many countries as photos
+    do; its first number says nothing."""
+    level_weights: dict[Literal["country", "region", "city"], float] = {"country": 0.5, "region": 0.5, "city": 1.0}
+    """Weight of each level in the loss."""
+    cells: CellsConfig = CellsConfig()
+    """The cells, and the loss of places in them."""
+
+    @model_validator(mode="after")
+    def _nothing_contradicts(self) -> Self:
+        counts = list(self.levels.values())
+        if not counts or min(counts) < 1 or counts != sorted(counts):
+            raise ValueError("levels needs at least one level, and each as many cells as the one above or more")
+        if missing := [level for level in self.levels if level not in self.level_weights]:
+            raise ValueError(f"level_weights says nothing of the level {missing[0]}")
+        if not all(weight >= 0 for weight in self.level_weights.values()):
+            raise ValueError("a level's weight is 0 or more")
+        if self.select == "accuracy":
+            raise ValueError("the hierarchical network has no one accuracy; select its best epoch by loss or geoscore")
+        if self.freeze == "backbone" and self.pooling == "attention":
+            raise ValueError("freeze=backbone would keep untrained attention; take pooling=average, or freeze=blocks:N")
         return self
 
 

@@ -32,6 +32,20 @@ def pick_device(wanted: Device) -> Literal["cpu", "cuda"]:
     return "cpu"
 
 
+def pick_device_name(wanted: Device) -> str:
+    """Choose the device; torch, which takes a second to import, is asked only where there is a GPU's driver."""
+    if wanted == "cpu" or (wanted == "auto" and not _has_gpu_driver()):
+        return "cpu"
+    return pick_device(wanted)
+
+
+def _has_gpu_driver() -> bool:
+    with contextlib.suppress(OSError):
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+        return True
+    return False
+
+
 def is_first_process() -> bool:
     """Tell whether this is the one of the processes that torchrun started that writes and prints; alone, it is."""
     return os.environ.get("RANK", "0") == "0"

@@ -1,82 +1,41 @@
-"""An Expert: pixels -> a point in its region's box. It takes for granted that the photo shows its region."""
+"""An Expert: pixels -> where in its region. It takes for granted that the photo shows its region."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geomind.checkpoints import (
-    Description,
-    check_finite,
-    load_checkpoint,
-    load_network,
-    read_description,
-    read_head,
-)
+from geomind.checkpoints import load_checkpoint, load_network
+from geomind.decoding import Candidates, best_places
 from geomind.geography.regions import RegionTable
 from geomind.geography.sphere import Points
+from geomind.heads import PlaceHead
 from geomind.runtimes import Network, Precision, Runtime, open_network
 
 if TYPE_CHECKING:
     import torch
 
-    from geomind.networks import WithFeatures
+    from geomind.networks import EncoderWithHead, WithFeatures
 
 
-class ExpertHead:
-    """The last layer of an Expert: image features -> a point in its box. It is all of an Expert on a shared trunk.
-
-    It counts in float32 or more whatever its encoder counts in: near 1, bfloat16 has steps of 1/256, which are 20 km of
-    a box 5,000 km wide.
-    """
-
-    def __init__(
-        self,
-        weights: NDArray[np.float32],
-        bias: NDArray[np.float32],
-        description: Description,
-        path: Path | str = "the weights",
-    ) -> None:
-        """Take the linear layer's weights (2, features) and bias (2,)."""
-        self.description = description
-        self.box = description.fitted_box
-        self._weights, self._bias = weights.astype(np.float64), bias.astype(np.float64)
-        self._path = path
-
-    @classmethod
-    def load(cls, path: Path | str, *, regions: RegionTable | None = None) -> ExpertHead:
-        """Load the head of an Expert, without torch and without its encoder.
-
-        Raises:
-            CheckpointError: the file is missing, broken, no Expert's, or of another table of regions.
-        """
-        description = read_description(path, "expert", regions=regions)
-        return cls(*read_head(path), description, path)
-
-    def place(self, features: NDArray[np.float32]) -> Points:
-        """Place photos by their features: (N, features) -> (N, 2) degrees.
-
-        Raises:
-            CheckpointError: the answer is no number.
-        """
-        logits = features @ self._weights.T + self._bias
-        check_finite(logits, self._path)
-        square = (1 + np.tanh(logits / 2)) / 2  # the sigmoid, without overflow
-        return self.box.denormalize(square)
+Refine = Callable[[Candidates, NDArray[np.float32]], Candidates]
+"""Makes more of a guess: it, and the (N, features) that it comes from -> a better one."""
 
 
 class Expert:
     """A trained Expert that answers in degrees."""
 
-    def __init__(self, run: Network, head: ExpertHead) -> None:
+    def __init__(self, run: Network, head: PlaceHead, refine: Refine | None = None) -> None:
+        """Join an encoder, the head that answers from its features, and what makes more of both."""
         self.description = head.description
-        self.box = head.box
         self.memory_mb = run.memory_mb
         self._run = run
         self._head = head
+        self._refine = refine
 
     @classmethod
     def load(
@@ -88,6 +47,7 @@ class Expert:
         runtime: Runtime = "torch",
         precision: Precision = "fp32",
         threads: int | None = None,
+        refine: Refine | None = None,
     ) -> Expert:
         """Load an Expert with an encoder of its own; it must know ``regions`` where these are given.
 
@@ -98,13 +58,14 @@ class Expert:
             runtime: Who runs it.
             precision: What its encoder counts in.
             threads: Cores it uses; None for all.
+            refine: Makes more of its guesses and its features, as a gallery does.
 
         Raises:
             CheckpointError: the file is missing, broken, no Expert's, or of another table of regions.
             ConfigError: the runtime cannot do this.
             MissingExtraError: the runtime is not installed.
         """
-        head = ExpertHead.load(path, regions=regions)
+        head = PlaceHead.load(path, regions=regions)
         run = open_network(
             path,
             lambda: load_expert_network(path),
@@ -113,7 +74,17 @@ class Expert:
             threads=threads,
             device=device,
         )
-        return cls(run, head)
+        return cls(run, head, refine)
+
+    def guess(self, pixels: NDArray[np.float32]) -> Candidates:
+        """Say where in its region photos may have been taken: (N, 3, S, S) normalised pixels.
+
+        Raises:
+            CheckpointError: the network answers with something that is no number.
+        """
+        features = self._run(pixels)[1]
+        guess = self._head.guess(features)
+        return guess if self._refine is None else self._refine(guess, features)
 
     def locate(self, pixels: NDArray[np.float32]) -> Points:
         """Place photos of the Expert's region: (N, 3, S, S) normalised pixels -> (N, 2) degrees.
@@ -121,7 +92,7 @@ class Expert:
         Raises:
             CheckpointError: the network answers with something that is no number.
         """
-        return self._head.place(self._run(pixels)[1])
+        return best_places(self.guess(pixels))[0]
 
 
 def load_expert_network(path: Path | str) -> WithFeatures:
@@ -130,9 +101,14 @@ def load_expert_network(path: Path | str) -> WithFeatures:
     Raises:
         CheckpointError: the file is missing, broken, or no Expert's.
     """
-    from geomind.networks import ExpertNetwork, WithFeatures
+    from geomind.networks import CellsNetwork, ExpertNetwork, WithFeatures
 
     state, description = load_checkpoint(path, "expert")
-    network = ExpertNetwork(description.backbone, description.preprocessing.image_size)
+    image_size = description.preprocessing.image_size
+    network: EncoderWithHead
+    if description.cells is None:
+        network = ExpertNetwork(description.backbone, image_size)
+    else:
+        network = CellsNetwork(description.backbone, image_size, description.cell_code.sizes)
     load_network(network, state, path)
     return WithFeatures(network)

@@ -1,14 +1,15 @@
-"""Director, Expert and regression as torch modules: an image encoder under a head. They know no files, no runtimes."""
+"""The networks as torch modules: an image encoder under a head. They know no files and no runtimes."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from geomind.backbones import Backbone, build_backbone
+from geomind.backbones import Backbone, Pooling, build_backbone
 
 
 class EncoderWithHead(nn.Module):
@@ -43,6 +44,31 @@ class ExpertNetwork(EncoderWithHead):
         super().__init__()
         self.backbone = build_backbone(backbone, image_size)
         self.head = _Head(nn.Dropout(dropout), nn.Linear(self.backbone.features, 2), nn.Sigmoid())
+
+
+class CellsNetwork(EncoderWithHead):
+    """One linear layer answers as a ``CellCode`` reads it: (N, 3, S, S) -> (N, outputs), logits, then offsets."""
+
+    head: nn.Sequential
+
+    def __init__(
+        self,
+        backbone: str,
+        image_size: int,
+        sizes: Sequence[int],
+        dropout: float = 0.0,
+        *,
+        pooling: Pooling = "average",
+    ) -> None:
+        """Take how many cells each level has, coarse to fine. At the start every offset is 0, at the cell's centre."""
+        super().__init__()
+        self.backbone = build_backbone(backbone, image_size, pooling)
+        logits, offsets = sum(sizes), 2 * sizes[-1]
+        linear = nn.Linear(self.backbone.features, logits + offsets)
+        with torch.no_grad():
+            linear.weight[logits:] = 0
+            linear.bias[logits:] = 0
+        self.head = nn.Sequential(nn.Dropout(dropout), linear)
 
 
 class VectorNetwork(EncoderWithHead):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -53,6 +54,13 @@ class Prediction:
     radius_km_90: float | None = _number(3, 0, math.inf)
     confidence: float | None = _number(6, 0, 1)
     error: str | None = None
+    country_cell: str | None = None
+    country_cell_probability: float | None = _number(6, 0, 1)
+    region_cell: str | None = None
+    region_cell_probability: float | None = _number(6, 0, 1)
+    city_cell: str | None = None
+    city_cell_probability: float | None = _number(6, 0, 1)
+    candidates: str | None = None
     true_latitude: float | None = _number(6, -90, 90)
     true_longitude: float | None = _number(6, -180, 180)
     distance_km: float | None = field(init=False, default=None)
@@ -96,10 +104,19 @@ class Prediction:
         return _pair(self.true_latitude, self.true_longitude)
 
 
-COLUMNS = tuple(each.name for each in dataclasses.fields(Prediction))[:-3]
+_FIELDS = tuple(each.name for each in dataclasses.fields(Prediction))
+_FIRST_OF_CELLS = _FIELDS.index("country_cell")
+
+COLUMNS = _FIELDS[:_FIRST_OF_CELLS]
 """The header of predictions.csv."""
 
-TRUTH_COLUMNS = tuple(each.name for each in dataclasses.fields(Prediction))[-3:]
+CELL_COLUMNS = _FIELDS[_FIRST_OF_CELLS:-4]
+"""The columns that follow where the hierarchical network answered: its cell at every level."""
+
+CANDIDATE_COLUMNS = ("candidates",)
+"""The column that follows where several places were asked for: JSON that ``candidates_text`` wrote."""
+
+TRUTH_COLUMNS = _FIELDS[-3:]
 """The columns that follow where the truth is known."""
 
 _NUMBERS = tuple(
@@ -110,7 +127,16 @@ _NUMBERS = tuple(
 DECIMALS = {name: decimals for name, decimals, _, _ in _NUMBERS} | {"distance_km": 3}
 """The columns that hold numbers, and the decimals they are written with."""
 
-_OPTIONAL_TEXT = ("region_name", "country", "city", "error")
+_OPTIONAL_TEXT = ("region_name", "country", "city", "error", "country_cell", "region_cell", "city_cell", "candidates")
+
+
+def candidates_text(candidates: Iterable[tuple[float, float, float]]) -> str:
+    """Write places where a photo may have been taken as JSON: latitude, longitude and probability of each."""
+    rows = [
+        {"latitude": round(latitude, 6), "longitude": round(longitude, 6), "probability": round(probability, 6)}
+        for latitude, longitude, probability in candidates
+    ]
+    return json.dumps(rows, separators=(",", ":"))
 
 
 def _pair(latitude: float | None, longitude: float | None) -> tuple[float, float] | None:
@@ -146,6 +172,7 @@ def write_predictions(
     *,
     overwrite: bool = False,
     with_truth: bool | None = None,
+    extra_columns: Sequence[str] | None = None,
     format: FileFormat | None = None,  # noqa: A002  the option is called so
 ) -> int:
     """Write predictions as they come, in order, in the format of the path's ending; return how many.
@@ -157,6 +184,7 @@ def write_predictions(
         path: where to; .csv, .parquet, .geojson, .kml or .gpx.
         overwrite: replace an existing file.
         with_truth: write the columns of the truth; ``None`` decides by the first prediction.
+        extra_columns: those of ``CELL_COLUMNS`` and ``CANDIDATE_COLUMNS`` to write besides; ``None`` decides likewise.
         format: the format, whatever the ending.
 
     Raises:
@@ -169,12 +197,22 @@ def write_predictions(
     first = next(rows, None)
     if with_truth is None:
         with_truth = first is not None and first.truth is not None
+    if extra_columns is None:
+        extra_columns = () if first is None else _extra_columns_of(first)
     if first is not None:
         rows = itertools.chain([first], rows)
-    columns = COLUMNS + TRUTH_COLUMNS if with_truth else COLUMNS
+    columns = (*COLUMNS, *extra_columns, *(TRUTH_COLUMNS if with_truth else ()))
     write = _writer(format or _FORMAT_OF_ENDING[path.suffix.lower()])
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         return write(rows if with_truth else _without_truth(rows), columns, file)
+
+
+def _extra_columns_of(prediction: Prediction) -> tuple[str, ...]:
+    """Say which columns a prediction needs beside those of every one."""
+    groups = (CELL_COLUMNS, CANDIDATE_COLUMNS)
+    return tuple(
+        name for group in groups if any(getattr(prediction, name) is not None for name in group) for name in group
+    )
 
 
 def refuse_output(path: Path | str, *, overwrite: bool, format: FileFormat | None = None) -> None:  # noqa: A002

@@ -17,7 +17,7 @@ from geomind.geography.regions import Region, RegionTable, default_regions
 from geomind.networks import DirectorNetwork, ExpertNetwork
 from geomind.photos import Preprocessing
 
-pytest_plugins = ("local_server", "few_rungs")  # fixtures: server, loopback_only; three_splits, bench, truth
+pytest_plugins = ("few_photos", "few_rungs", "local_server")  # fixtures that more than one module asks for
 
 # A shared machine is slow at times. The same examples each time: a change is judged by what it changed. `make fuzz`
 # draws new ones, and what it finds becomes an @example.
@@ -112,6 +112,15 @@ def models(tmp_path: Path) -> Path:
         description = describe("expert", regions, region_id=region_id, box=(40.0, 60.0, 0.0, 30.0))
         save_checkpoint(expert_path(folder, regions[region_id]), expert.state_dict(), description)
     return folder
+
+
+@pytest.fixture
+def short_transformer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give vit_b_16 two layers of its twelve: the same operators in a fifth of the time."""
+    from torchvision.models import vision_transformer
+
+    whole = vision_transformer._vision_transformer
+    monkeypatch.setattr(vision_transformer, "_vision_transformer", lambda **sizes: whole(**{**sizes, "num_layers": 2}))
 
 
 @pytest.fixture

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pytest
 from PIL import Image
 
 from geomind.config import BackboneConfig, DirectorConfig, ExpertConfig
 from geomind.data.manifest import write_manifest
 from geomind.geography.regions import default_regions
 from geomind.progress import Advance
+from geomind.training import runs
 
 REGIONS = default_regions()
 
@@ -48,6 +50,24 @@ def write_photos(folder: Path, steps: int = 8) -> Path:
     )
     write_manifest(frame, folder / "manifest.csv")
     return folder / "manifest.csv"
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Give the manifest of a few photos."""
+    return write_photos(tmp_path)
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> dict[str, Any]:
+    """Say where weights and runs go, as a training is told it."""
+    return {"regions": REGIONS, "models": tmp_path / "saved_models", "runs": tmp_path / "runs"}
+
+
+@pytest.fixture
+def no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spare half of the time of trainings this short."""
+    monkeypatch.setattr(runs, "draw_curves", lambda *_, **__: None)
 
 
 def edit(data: Path, **columns: Any) -> None:

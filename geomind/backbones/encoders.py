@@ -24,15 +24,24 @@ TORCHVISION = {
 
 
 class Backbone(nn.Module, abc.ABC):
-    """An image encoder: pixels (N, 3, S, S) -> pooled features (N, features).
+    """An image encoder: pixels (N, 3, S, S) -> pooled features (N, features), or the tokens that are pooled.
+
+    A token is what it says of one position of the photo, and they lie over it row by row. A transformer's class token
+    has no position and is none of them: so every weight over tokens is one over the photo, and can be drawn on it.
 
     What is frozen in it rests: in training too, a module whose parameters all need no gradient uses the running
     statistics of its normalisation, leaves them as they are, and drops nothing.
     """
 
     features: int
+    token_features: int
+    """Numbers in a token."""
     imagenet_url: str | None = None
     """Where its published weights are; None if there are none."""
+
+    @abc.abstractmethod
+    def tokens(self, pixels: Tensor) -> Tensor:
+        """Encode photos without pooling: (N, 3, S, S) -> (N, positions, token_features)."""
 
     @property
     @abc.abstractmethod
@@ -41,6 +50,11 @@ class Backbone(nn.Module, abc.ABC):
 
         What comes after the last block is in none.
         """
+
+    @property
+    def after_pooling(self) -> list[nn.Parameter]:
+        """Its parameters that pooled features alone meet: tokens do not depend on them."""
+        return []
 
     def from_published(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Turn a state dict as published into one of this module; one of this module is given back as it is."""
@@ -68,13 +82,17 @@ class EfficientNetBackbone(Backbone):
         name = name.replace("_", "-")
         # The size fixes its "same" padding; without one it is computed at every call, and no ONNX file can be made.
         self.network = EfficientNet.from_name(name, include_top=False, image_size=image_size)
-        self.features = int(self.network._conv_head.out_channels)
+        self.features = self.token_features = int(self.network._conv_head.out_channels)
         self.imagenet_url = url_map[name]
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Encode photos: (N, 3, S, S) -> (N, features)."""
         pooled: Tensor = self.network(pixels).flatten(1)
         return pooled
+
+    def tokens(self, pixels: Tensor) -> Tensor:
+        """Give what the last convolution says of each position: (N, 3, S, S) -> (N, positions, features)."""
+        return positions_of(self.network.extract_features(pixels))
 
     @property
     def parts(self) -> list[list[nn.Parameter]]:
@@ -106,6 +124,7 @@ class TorchvisionBackbone(Backbone):
         architecture = name.removeprefix("torchvision:")
         self.network = get_model(architecture, weights=None, **sized)
         self._classifier, self.features = TORCHVISION[name]
+        self.token_features = self.features
         self.network.set_submodule(self._classifier, nn.Identity())
         self.imagenet_url = get_model_weights(architecture).DEFAULT.url
 
@@ -113,6 +132,25 @@ class TorchvisionBackbone(Backbone):
         """Encode photos: (N, 3, S, S) -> (N, features)."""
         pooled: Tensor = self.network(pixels)
         return pooled
+
+    def tokens(self, pixels: Tensor) -> Tensor:
+        """Give what the last layer says of each position: (N, 3, S, S) -> (N, positions, features).
+
+        What a ConvNeXt normalises after pooling is normalised here at each position, as those of a transformer are.
+        """
+        from torchvision.models import ConvNeXt, ResNet, VisionTransformer
+
+        network = self.network
+        if isinstance(network, VisionTransformer):
+            patches = network._process_input(pixels)
+            class_token = network.class_token.expand(patches.shape[0], -1, -1)
+            encoded: Tensor = network.encoder(torch.cat([class_token, patches], dim=1))
+            return encoded[:, 1:]
+        if isinstance(network, ResNet):
+            seen = network.maxpool(network.relu(network.bn1(network.conv1(pixels))))
+            return positions_of(network.layer4(network.layer3(network.layer2(network.layer1(seen)))))
+        seen = network.features(pixels)
+        return positions_of(network.classifier[0](seen) if isinstance(network, ConvNeXt) else seen)
 
     @property
     def parts(self) -> list[list[nn.Parameter]]:
@@ -155,6 +193,7 @@ class SceneNet(Backbone):
     """The demo's encoder: six plain convolutions, small enough to train in a minute or two on two cores."""
 
     features = 384
+    token_features = 192
 
     def __init__(self) -> None:
         super().__init__()
@@ -164,13 +203,17 @@ class SceneNet(Backbone):
             *_convolution(48, 48),
             *_convolution(48, 96, stride=2),
             *_convolution(96, 96),
-            *_convolution(96, self.features // 2, stride=2),
+            *_convolution(96, self.token_features, stride=2),
         )
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Encode photos: (N, 3, S, S) -> (N, 384), the mean and the maximum of each channel: a sign is small."""
         features = self.layers(pixels)
         return torch.cat([features.mean(dim=(2, 3)), features.amax(dim=(2, 3))], dim=1)
+
+    def tokens(self, pixels: Tensor) -> Tensor:
+        """Give what the last convolution says of each position: (N, 3, S, S) -> (N, positions, 192)."""
+        return positions_of(self.layers(pixels))
 
     @property
     def parts(self) -> list[list[nn.Parameter]]:
@@ -181,6 +224,11 @@ class SceneNet(Backbone):
 def _convolution(inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1) -> list[nn.Module]:
     convolution = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
     return [convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
+
+
+def positions_of(maps: Tensor) -> Tensor:
+    """Take maps of channels as tokens, row by row: (N, C, H, W) -> (N, H * W, C)."""
+    return maps.flatten(2).transpose(1, 2)
 
 
 def parameters_of(*modules: nn.Module) -> list[nn.Parameter]:

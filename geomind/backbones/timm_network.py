@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from geomind.backbones.encoders import Backbone, as_wrapped
+from geomind.backbones.encoders import Backbone, as_wrapped, positions_of
 from geomind.errors import ConfigError, MissingExtraError
 from geomind.photos import Preprocessing
 
@@ -46,6 +47,43 @@ class TimmBackbone(Backbone):
         """Encode photos: (N, 3, S, S) -> (N, features)."""
         pooled: Tensor = self.network(pixels * self.input_scale + self.input_shift)
         return pooled
+
+    def tokens(self, pixels: Tensor) -> Tensor:
+        """Give what timm calls forward_features: (N, 3, S, S) -> (N, positions, token_features).
+
+        Raises:
+            ConfigError: it is no map of one scale.
+        """
+        seen = self.network.forward_features(pixels * self.input_scale + self.input_shift)
+        if isinstance(seen, Tensor) and seen.ndim == 3:
+            return seen[:, getattr(self.network, "num_prefix_tokens", 0) or 0 :]  # those of class, and registers
+        if isinstance(seen, Tensor) and seen.ndim == 4:
+            nhwc = getattr(self.network, "output_fmt", None) == "NHWC"
+            return seen.flatten(1, 2) if nhwc else positions_of(seen)
+        raise ConfigError(f"{self._name} gives no map of one scale to pool by attention. Pool it by average.")
+
+    @cached_property
+    def token_features(self) -> int:  # type: ignore[override]  # found when asked for: not all of timm's have tokens
+        """Numbers in a token.
+
+        Raises:
+            ConfigError: this network gives no tokens.
+        """
+        with torch.no_grad():
+            return int(self._tokens_of_a_black_photo().shape[2])
+
+    @property
+    def after_pooling(self) -> list[nn.Parameter]:
+        """Its parameters that learn and that pooled features alone meet, as some have a layer norm or a convolution.
+
+        Raises:
+            ConfigError: this network gives no tokens.
+        """
+        learning = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        with torch.enable_grad():
+            total = self._tokens_of_a_black_photo().sum()
+            gradients = torch.autograd.grad(total, learning, allow_unused=True) if learning else ()
+        return [parameter for parameter, gradient in zip(learning, gradients, strict=True) if gradient is None]
 
     def create(self, **published: Any) -> Any:
         """Make timm's network for squares of this size, with random weights or as timm is told to.
@@ -104,6 +142,12 @@ class TimmBackbone(Backbone):
         if pooled.ndim != 2:
             raise ValueError("it does not pool its features")
         return int(pooled.shape[1])
+
+    def _tokens_of_a_black_photo(self) -> Tensor:
+        learning = self.training
+        tokens = self.eval().tokens(self.input_scale.new_zeros(1, 3, self._image_size, self._image_size))
+        self.train(learning)
+        return tokens
 
     def _url(self) -> str | None:
         repository: str | None = self.published.get("hf_hub_id")

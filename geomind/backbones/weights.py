@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from geomind.backbones.attention import AttentionPooled, without_attention
 from geomind.backbones.encoders import Backbone
 from geomind.backbones.timm_network import TimmBackbone
 from geomind.checkpoints import load_pretrained
@@ -21,6 +22,9 @@ _SECONDS_TO_CONNECT = 5.0
 def load_backbone_weights(backbone: Backbone, name: str, weights: str) -> None:
     """Give an encoder the weights to start from.
 
+    How theirs was pooled does not matter: one that pools by attention keeps its own where a file has none, and one that
+    averages leaves a file's attention out.
+
     Args:
         backbone: The encoder, changed in place.
         name: Its name.
@@ -31,7 +35,12 @@ def load_backbone_weights(backbone: Backbone, name: str, weights: str) -> None:
     """
     if weights == "none":
         return
-    state = _download(backbone, name) if weights == "imagenet" else load_pretrained(weights)
+    if weights == "imagenet":
+        state = _download(backbone.inner if isinstance(backbone, AttentionPooled) else backbone, name)
+    else:
+        state = load_pretrained(weights)
+    if not isinstance(backbone, AttentionPooled):
+        state = without_attention(state)
     try:
         backbone.load_state_dict(backbone.from_published(state))
     except (RuntimeError, ValueError) as error:  # a ValueError is of position embeddings that are no square

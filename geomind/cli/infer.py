@@ -12,7 +12,7 @@ from geomind.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from geomind.cascade import Cascade
+    from geomind.cascade import Geolocator
     from geomind.devices import Device
     from geomind.inference.engine import Inference
     from geomind.inference.photo_list import Photos
@@ -121,6 +121,35 @@ def infer(
             rich_help_panel=_SPEED,
         ),
     ] = None,
+    routing: Annotated[
+        Literal["hard", "soft"],
+        typer.Option(
+            help="hard: the Expert of the most probable region answers. soft: those of the --top-k most probable ones, "
+            "of whose places the one with the highest expected GeoScore is taken.",
+            rich_help_panel=_MORE,
+        ),
+    ] = "hard",
+    top_k: Annotated[
+        int, typer.Option(min=2, help="With --routing soft: regions whose Experts are asked.", rich_help_panel=_MORE)
+    ] = 3,
+    candidates: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=64,
+            help="Places that each row names, with their probabilities, as JSON in the column `candidates`.",
+            rich_help_panel=_MORE,
+        ),
+    ] = 0,
+    gallery: Annotated[
+        bool,
+        typer.Option(
+            "--gallery",
+            help="Refine the Experts' answers by the training photos that look most like each photo, where "
+            "`train-expert --gallery` kept them.",
+            rich_help_panel=_MORE,
+        ),
+    ] = False,
     map_page: Annotated[
         Path | None,
         typer.Option(
@@ -167,13 +196,23 @@ def infer(
     ] = None,
 ) -> None:
     """Tell where photos were taken: a row with latitude, longitude and a Google Maps link for each."""
-    from geomind.cascade import Cascade
     from geomind.cli.progress import bars
     from geomind.files import refuse_existing
+    from geomind.geolocators import checksums, load_geolocator
     from geomind.inference import engine
     from geomind.predictions import refuse_output
 
     photos = _photos(images_dir, photo_list)
+    asked = top_k if routing == "soft" else 1
+    made_with = {
+        "set of weights": checksums(models),
+        "--runtime": runtime,
+        "--precision": precision,
+        "--device": device,
+        "--routing": f"{routing}, {asked}",
+        "--candidates": str(candidates),
+        "--gallery": str(gallery),
+    }
     if engine_name == "ray":
         if watch or format not in (None, "parquet") or map_page is not None or write_exif is not None or xmp:
             raise ConfigError("--engine ray writes Parquet and nothing else. `geomind convert` makes the rest of it.")
@@ -191,9 +230,12 @@ def infer(
             workers=workers,
             threads=threads,
             max_memory_mb=max_memory,
+            top_k=asked,
+            candidates=candidates,
+            gallery=gallery,
             resume=resume,
             overwrite=overwrite,
-            made_with=_made_with(models, runtime, precision, device),
+            made_with=made_with,
             progress=bars(),
         )
         _tell(done)
@@ -208,23 +250,31 @@ def infer(
         if map_page is not None:
             refuse_existing(map_page, overwrite=overwrite)
     workers, threads = _share_cores(runtime, precision, device, workers, threads)
-    cascade = Cascade.load(
-        models, runtime=runtime, precision=precision, device=device, threads=threads, max_memory_mb=max_memory
+    geolocator = load_geolocator(
+        models,
+        runtime=runtime,
+        precision=precision,
+        device=device,
+        threads=threads,
+        max_memory_mb=max_memory,
+        top_k=asked,
+        candidates=candidates,
+        gallery=gallery,
     )
     if watch and images_dir is not None:
-        _watch(images_dir, output, cascade, batch_size, workers, interval)
+        _watch(images_dir, output, geolocator, batch_size, workers, interval)
         return
     said: list[str] = []
     done = engine.infer(
         photos,
         output,
-        cascade,
+        geolocator,
         batch_size=batch_size,
         workers=workers,
         resume=resume,
         overwrite=overwrite,
         format=format,
-        made_with=_made_with(models, runtime, precision, device),
+        made_with=made_with,
         also=_what_else(photos, map_page, write_exif, xmp, overwrite, said),
         progress=bars(),
     )
@@ -267,24 +317,6 @@ def _share_cores(
     return workers, threads
 
 
-def _made_with(models: Path, runtime: Runtime, precision: Precision, device: Device) -> dict[str, str]:
-    return {
-        "set of weights": _checksums(models),
-        "--runtime": runtime,
-        "--precision": precision,
-        "--device": device,
-    }
-
-
-def _checksums(models: Path) -> str:
-    """Tell the weights of a folder of models from any others."""
-    from geomind.checkpoints import director_path, expert_path, read_checksum, read_description
-
-    director = director_path(models)
-    experts = [expert_path(models, region) for region in read_description(director).regions.regions]
-    return " ".join(read_checksum(path) if path.is_file() else "-" for path in (director, *experts))
-
-
 def _refuse_with_watch(images_dir: Path | None, *, resume: bool, overwrite: bool, more: bool) -> None:
     if images_dir is None:
         raise ConfigError("--watch looks at a folder: name it with --images-dir.")
@@ -295,7 +327,7 @@ def _refuse_with_watch(images_dir: Path | None, *, resume: bool, overwrite: bool
 
 
 def _watch(
-    images_dir: Path, output: Path, cascade: Cascade, batch_size: int, workers: int | None, interval: float
+    images_dir: Path, output: Path, geolocator: Geolocator, batch_size: int, workers: int | None, interval: float
 ) -> None:
     from geomind.inference.watch import watch
 
@@ -304,7 +336,7 @@ def _watch(
         watch(
             images_dir,
             output,
-            cascade,
+            geolocator,
             batch_size=batch_size,
             workers=workers,
             interval=interval,

@@ -1,10 +1,10 @@
-"""`geomind train-director` and `geomind train-expert`."""
+"""`geomind train-director`, `geomind train-expert` and `geomind train-hierarchical`."""
 
 from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,7 +13,7 @@ from geomind.devices import is_first_process
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from geomind.config import AnyConfig
+    from geomind.config import AnyConfig, ExpertConfig
     from geomind.geography.regions import RegionTable
     from geomind.training.experts import Outcome
 
@@ -110,6 +110,14 @@ def train_expert(
             show_default=False,
         ),
     ] = None,
+    gallery: Annotated[
+        bool,
+        typer.Option(
+            "--gallery",
+            help="Keep, beside the weights, what the training photos look like to it and where they were taken: "
+            "`infer --gallery` refines its answers by those most like a photo.",
+        ),
+    ] = False,
     resume: Resume = None,
     jobs: Annotated[
         int, typer.Option(min=1, help="With --region all: how many Experts are trained at a time, sharing the cores.")
@@ -149,7 +157,65 @@ def train_expert(
                 overwrite=overwrite, progress=bars(),
             )
         ]  # fmt: skip
-    _print_outcomes(outcomes, f"geomind infer --images-dir PHOTOS --models {shlex.quote(str(models))}")
+    if gallery:
+        _make_galleries(manifest, None if region == "all" else int(region), settings, table, models, runs_dir)
+    flag = " --gallery" if gallery else ""
+    _print_outcomes(outcomes, f"geomind infer --images-dir PHOTOS --models {shlex.quote(str(models))}{flag}")
+
+
+def _make_galleries(
+    manifest: Path, region_id: int | None, settings: ExpertConfig, table: RegionTable, models: Path, runs: Path
+) -> None:
+    from geomind.cli.progress import bars
+    from geomind.training.gallery import make_expert_galleries, make_expert_gallery
+
+    how: dict[str, Any] = {"regions": table, "models": models, "runs": runs, "workers": max(1, settings.workers)}
+    how |= {"device": settings.device, "progress": bars()}
+    if region_id is None:
+        made = make_expert_galleries(manifest, **how)
+    else:
+        made = [make_expert_gallery(manifest, region_id, **how)]
+    for each in made:
+        print(f"Gallery of {each.photos:,} photos: {each.path}")
+
+
+def train_hierarchical(
+    data: Data = None,
+    config: Config = None,
+    set_: Set = None,
+    select: Select = None,
+    cells: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.parquet",
+            help="A tree of cells by `geomind regions fit --levels`; fitted to the training photos if left out.",
+            show_default=False,
+        ),
+    ] = None,
+    models: Models = Path("saved_models"),
+    runs_dir: Runs = Path("runs"),
+    resume: Resume = None,
+    regions: Regions = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Train the second system: one network that tells country, region, city and the place in it."""
+    from geomind.cli.progress import bars
+    from geomind.config import HierarchicalConfig
+    from geomind.training import hierarchical
+
+    trained = hierarchical.train_hierarchical(
+        _manifest(data, resume),
+        _settings(HierarchicalConfig, config, set_, select, resume),
+        regions=_table(regions),
+        cells=cells,
+        models=models,
+        runs=runs_dir,
+        resume=resume,
+        overwrite=overwrite,
+        progress=bars(),
+    )
+    folder = shlex.quote(str(trained.weights.parent))
+    _print_outcomes([trained], f"geomind infer --images-dir PHOTOS --models {folder}")
 
 
 def _manifest(data: Path | None, resume: Path | None) -> Path:

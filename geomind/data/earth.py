@@ -22,7 +22,7 @@ from geomind.errors import ManifestError, OutputError, PhotoError
 from geomind.files import make_folder, refuse_existing
 from geomind.geography.places import country_at, on_land
 from geomind.geography.regions import default_regions
-from geomind.geography.sphere import Points, from_unit_vectors, on_plane
+from geomind.geography.sphere import Points, displaced, from_unit_vectors
 from geomind.photos import open_photo
 from geomind.progress import SILENT, Progress
 
@@ -157,7 +157,7 @@ def cut_tile(
     height, width = earth.shape[:2]
     steps = ((np.arange(image_size) + 0.5) / image_size - 0.5) * tile_km
     east, south = np.meshgrid(steps, steps)
-    points = on_plane(centre, east, -south)
+    points = displaced(centre, np.stack([east, -south], axis=-1))
     x = (points[..., 1] + 180) / 360 * width - 0.5
     y = np.clip((90 - points[..., 0]) / 180 * height - 0.5, 0, height - 1)
     left, top = np.floor(x).astype(np.int64), np.floor(y).astype(np.int64)

@@ -124,13 +124,18 @@ def fit_regions(
     return RegionTable(name or f"clusters-{len(regions)}", tuple(regions))
 
 
-def fit_cells(places: PhotoPlaces, cells: Mapping[str, int], *, min_photos: int, seed: int = 0) -> CellTree:
+def fit_cells(
+    places: PhotoPlaces, cells: Mapping[str, int], *, min_photos: int, seed: int = 0, by_country: bool = False
+) -> CellTree:
     """Cluster places into a tree of cells with names; level -> how many cells, coarse to fine.
+
+    With ``by_country`` the first level is the countries that the photos are of, whatever its number says.
 
     Raises:
         ConfigError: the numbers of cells fall from one level to the next.
     """
-    tree = CellTree.fit(places.points, cells, min_photos=min_photos, seed=seed)
+    first = places.countries.astype(str) if by_country else None
+    tree = CellTree.fit(places.points, cells, min_photos=min_photos, seed=seed, first=first)
     return tree.named([_name_cells(places, tree, depth) for depth in range(len(cells))])
 
 

@@ -282,6 +282,8 @@ def _region_medians(
 class _InTrueRegion:
     """Answers photos whose region is known, as the engine asks a geolocator."""
 
+    extra_columns: tuple[str, ...] = ()
+
     def __init__(self, cascade: SupportsOracle, region_id: int) -> None:
         self.preprocessing = cascade.preprocessing
         self._cascade = cascade

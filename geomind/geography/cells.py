@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -74,7 +75,15 @@ class CellTree:
             raise ConfigError(f"Two cells of the level '{self.levels[-1].name}' have one centre; keep one.")
 
     @classmethod
-    def fit(cls, points: ArrayLike, cells: Mapping[str, int], *, min_photos: int = 1, seed: int = 0) -> CellTree:
+    def fit(
+        cls,
+        points: ArrayLike,
+        cells: Mapping[str, int],
+        *,
+        min_photos: int = 1,
+        seed: int = 0,
+        first: ArrayLike | None = None,
+    ) -> CellTree:
         """Cluster places: K-means on the sphere, then halve cells until the next level has enough, and so on.
 
         The cell is halved first whose halving lessens the sum of squared distances most (bisecting K-means, Steinbach,
@@ -87,6 +96,7 @@ class CellTree:
                 suffice.
             min_photos: A finest cell with fewer is given up, and its photos go to its neighbours.
             seed: The same seed gives the same cells.
+            first: (n,) what each place belongs to at the first level, as a country; clusters if left out.
 
         Raises:
             ConfigError: the numbers of cells fall, or there are no points.
@@ -98,7 +108,10 @@ class CellTree:
         if len(points) == 0:
             raise ConfigError("Cells cannot be fitted to no places at all.")
         vectors = unit_vectors(points)
-        labels = _nearest(cluster_centres(points, counts[0], seed=seed), points)
+        if first is None:
+            labels = _nearest(cluster_centres(points, counts[0], seed=seed), points)
+        else:
+            labels = np.unique(np.asarray(first), return_inverse=True)[1]
         parts = [np.flatnonzero(labels == cell) for cell in np.unique(labels)]
         ancestry = [np.arange(len(parts))]  # for each level, the cell that each cell of the last one is in
         for count in counts[1:]:
@@ -154,6 +167,39 @@ class CellTree:
             digest.update(json.dumps([level.name, level.names, level.parents.tolist()]).encode())
             digest.update(level.centres.astype("<f8").tobytes())
         return digest.hexdigest()[:16]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give what ``from_dict`` reads, of plain values."""
+        return {
+            level.name: {
+                "centres": level.centres.tolist(),
+                "parents": level.parents.tolist(),
+                "photos": level.photos.tolist(),
+                "names": list(level.names),
+            }
+            for level in self.levels
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Mapping[str, Any]]) -> CellTree:
+        """Read what ``to_dict`` gave.
+
+        Raises:
+            ConfigError: the levels contradict themselves or each other.
+            KeyError, TypeError, ValueError: the values are something else.
+        """
+        return cls(
+            tuple(
+                CellLevel(
+                    name=name,
+                    centres=np.asarray(level["centres"], dtype=np.float64).reshape(-1, 2),
+                    parents=np.asarray(level["parents"], dtype=np.int64),
+                    photos=np.asarray(level["photos"], dtype=np.int64),
+                    names=tuple(level["names"]),
+                )
+                for name, level in values.items()
+            )
+        )
 
     def write(self, path: Path | str, *, overwrite: bool = False) -> None:
         """Write the tree as Parquet that ``read`` gives back without change.

@@ -86,16 +86,29 @@ def destination(points: ArrayLike, bearing: ArrayLike, distance_km: ArrayLike) -
     return np.stack([np.degrees(end_latitude), wrap_longitude(np.degrees(end_longitude))], axis=-1)
 
 
-def on_plane(centre: ArrayLike, east_km: ArrayLike, north_km: ArrayLike) -> Points:
-    """Walk from a centre by km of the plane that touches there: (2,) degrees, (...), (...) km -> (..., 2) degrees.
+def displacement_km(origins: ArrayLike, points: ArrayLike) -> NDArray[np.float64]:
+    """Say how far east and north points lie from origins: (..., 2), (..., 2) degrees -> (..., 2) km, broadcasting.
 
-    The azimuthal equidistant projection, inverted: distance and direction from the centre are true, so that what is
-    near it has its shape wherever on the Earth it is, poles and date line included (Snyder 1987, "Map Projections: A
-    Working Manual", p. 191).
+    The length is the great-circle distance and the direction the bearing at the origin, which is the azimuthal
+    equidistant projection (Snyder 1987, "Map Projections: A Working Manual", chapter 25).
     """
-    east_km, north_km = np.asarray(east_km, dtype=np.float64), np.asarray(north_km, dtype=np.float64)
-    bearing = np.degrees(np.arctan2(east_km, north_km))
-    return destination(centre, bearing, np.hypot(east_km, north_km))
+    origins, points = np.asarray(origins, dtype=np.float64), np.asarray(points, dtype=np.float64)
+    latitude, other = np.radians(origins[..., 0]), np.radians(points[..., 0])
+    turn = np.radians(points[..., 1] - origins[..., 1])
+    east = np.cos(other) * np.sin(turn)
+    north = np.cos(latitude) * np.sin(other) - np.sin(latitude) * np.cos(other) * np.cos(turn)
+    length = np.hypot(east, north)
+    stretch = haversine_km(origins, points) / np.where(length > 0, length, 1)
+    return np.stack([east * stretch, north * stretch], axis=-1)
+
+
+def displaced(origins: ArrayLike, displacement_km: ArrayLike) -> Points:
+    """Walk from origins so far east and north: (..., 2) degrees, (..., 2) km -> (..., 2) degrees, broadcasting.
+
+    The inverse of ``displacement_km``, up to half way round the Earth.
+    """
+    east, north = np.moveaxis(np.asarray(displacement_km, dtype=np.float64), -1, 0)
+    return destination(origins, np.degrees(np.arctan2(east, north)), np.hypot(east, north))
 
 
 def geodesic_median(points: ArrayLike, weights: ArrayLike | None = None, *, steps: int = 200) -> Points:

@@ -8,7 +8,6 @@ again by another one, a finished part never is, and the parts in the order of th
 from __future__ import annotations
 
 import contextlib
-import gc
 import itertools
 import logging
 import math
@@ -27,11 +26,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyarrow import parquet
 
-from geomind.cascade import REGION_MEDIAN, Cascade, expert_paths
-from geomind.checkpoints import director_path, read_description
+from geomind.cascade import REGION_MEDIAN
 from geomind.devices import Device, keep_freed_memory
 from geomind.errors import ConfigError, MissingExtraError, OutputError
 from geomind.files import make_folder, refuse_existing
+from geomind.geolocators import check_models, load_geolocator
 from geomind.inference.engine import WINDOW, Inference, locate_photos
 from geomind.inference.partial import _LIST, Partial, open_partial, partial_folder
 from geomind.inference.photo_list import Photos
@@ -68,6 +67,9 @@ def infer_on_ray(
     workers: int | None = None,
     threads: int | None = None,
     max_memory_mb: int | None = None,
+    top_k: int = 1,
+    candidates: int = 0,
+    gallery: bool = False,
     resume: bool = False,
     overwrite: bool = False,
     made_with: Mapping[str, str] | None = None,
@@ -92,6 +94,9 @@ def infer_on_ray(
         workers: Threads of an actor that decode; if left out, one for each of its cores, or with torch for three.
         threads: Cores of an actor, and threads its networks run on; see ``ACTOR_CPUS``.
         max_memory_mb: What the networks of an actor may take.
+        top_k: How many regions' Experts a cascade asks about a photo.
+        candidates: How many places each answer names.
+        gallery: Refine a cascade's answers by the training photos that look most like a photo.
         resume: Go on with an unfinished inference of the same photos, if there is one.
         overwrite: Replace an existing output, or an unfinished one.
         made_with: What else the answers depend on, in words, as the engine takes it.
@@ -106,8 +111,7 @@ def infer_on_ray(
     """
     output, models = Path(output).absolute(), Path(models).absolute()
     _refuse(output, overwrite=overwrite)
-    director = read_description(director_path(models), "director")
-    expert_paths(models, director)
+    description = check_models(models)
     part_size = math.ceil(part_size / batch_size) * batch_size
     parts = partial_folder(output) / "parts"
 
@@ -121,7 +125,7 @@ def infer_on_ray(
         runtime = pick_runtime(runtime, precision, crew.device)
         arguments = {
             "set of photos": photos.described,
-            "preprocessing": director.preprocessing.model_dump_json(),
+            "preprocessing": description.preprocessing.model_dump_json(),
             "size of parts": str(part_size),
             "kind of device": crew.device,
             "runtime": runtime,
@@ -143,6 +147,9 @@ def infer_on_ray(
                     "device": crew.device,
                     "threads": threads or crew.cpus,
                     "max_memory_mb": max_memory_mb,
+                    "top_k": top_k,
+                    "candidates": candidates,
+                    "gallery": gallery,
                 },
                 batch_size=batch_size,
                 workers=workers or crew.cpus,
@@ -276,7 +283,6 @@ def _hand_out(parts: list[dict[str, int]], orders: _Orders, crew: _Crew) -> Gene
     """
     import ray
 
-    gc.collect()  # actors of an earlier run keep their cores until the last reference to them is gone, cycles included
     data = ray.data.from_items(parts, override_num_blocks=len(parts))
     data = data.map_batches(
         _Answerer,
@@ -295,9 +301,12 @@ def _hand_out(parts: list[dict[str, int]], orders: _Orders, crew: _Crew) -> Gene
     context.max_errored_blocks = FAILED_PARTS
     context.execution_no_progress_timeout_s = -1  # a part may take long, and a lost machine may come back
     try:
-        for batch in data.iter_batches(batch_size=None, prefetch_batches=0):
-            for counts in zip(batch["photos"], batch["located"], batch["fallbacks"], strict=True):
-                yield _Counts(*map(int, counts))
+        # Not by `iter_batches`: its thread may miss that it is over and keep the last answers, and they their actors.
+        for bundle in data.iter_internal_ref_bundles():
+            for reference in bundle.block_refs:
+                answers = ray.data.block.BlockAccessor.for_block(ray.get(reference)).to_numpy()
+                for counts in zip(answers["photos"], answers["located"], answers["fallbacks"], strict=True):
+                    yield _Counts(*map(int, counts))
     except ray.exceptions.RayError as error:
         raise OutputError(f"The Ray cluster cannot go on: {_said(error)} Go on with --resume.") from error
 
@@ -331,7 +340,7 @@ class _Orders:
 
 
 class _Answerer:
-    """An actor: it loads the cascade once and answers one part after the other."""
+    """An actor: it loads the models once and answers one part after the other."""
 
     def __init__(self, orders: _Orders) -> None:
         if not orders.photo_list.is_file():
@@ -341,7 +350,7 @@ class _Answerer:
             )
         keep_freed_memory()
         self._orders = orders
-        self._cascade = Cascade.load(orders.models, **orders.how)
+        self._geolocator = load_geolocator(orders.models, **orders.how)
 
     def __call__(self, batch: dict[str, NDArray[np.int64]]) -> dict[str, list[int]]:
         """Answer a part (its number, the bytes of the list that name its photos) and give its counts."""
@@ -351,8 +360,9 @@ class _Answerer:
         paths = [os.path.join(orders.root, name) for name in names]  # noqa: PTH118
         part = orders.parts / _name(number)
         self._begin(part, names)
-        rows = locate_photos(paths, names, self._cascade, batch_size=orders.batch_size, workers=orders.workers)
-        write_predictions(rows, part, overwrite=True, with_truth=False)
+        rows = locate_photos(paths, names, self._geolocator, batch_size=orders.batch_size, workers=orders.workers)
+        columns = self._geolocator.extra_columns
+        write_predictions(rows, part, overwrite=True, with_truth=False, extra_columns=columns)
         counts = _count(part)
         if counts is None or counts.photos != len(names):
             raise OutputError(f"{part} is not what was written. Look at the disk.")

@@ -105,7 +105,8 @@ def infer(
         "preprocessing": geolocator.preprocessing.model_dump_json(),
         **(made_with or {}),
     }
-    with open_partial(output, photos.names, arguments, resume=resume, overwrite=overwrite) as partial:
+    columns = geolocator.extra_columns
+    with open_partial(output, photos.names, arguments, columns, resume=resume, overwrite=overwrite) as partial:
         _answer_the_rest(partial, photos, geolocator, batch_size, workers, progress)
         for write in also:
             write(partial.rows())
@@ -119,7 +120,9 @@ def infer(
                     advance(1)
                     yield prediction
 
-            write_predictions(counted(), output, overwrite=overwrite, with_truth=False, format=format)
+            write_predictions(
+                counted(), output, overwrite=overwrite, with_truth=False, extra_columns=columns, format=format
+            )
     located = counts["located"]
     return Inference(partial.total, located, partial.total - located, counts["fallback"], Path(output))
 

@@ -37,9 +37,10 @@ _MEND = "Begin anew with --overwrite and without --resume."
 class Partial:
     """Rows of the first ``done`` photos of a list of ``total``; ``saved`` of them are on the disk."""
 
-    def __init__(self, folder: Path, total: int) -> None:
+    def __init__(self, folder: Path, total: int, extra_columns: Sequence[str] = ()) -> None:
         self.folder = folder
         self.total = total
+        self._extra_columns = extra_columns
         self._files = _contiguous(folder)
         self.done = self.saved = self._files[-1][1] if self._files else 0
         self._unsaved: list[Prediction] = []
@@ -69,7 +70,7 @@ class Partial:
         if self._unsaved:
             file = self.folder / f"rows-{self.saved:010d}-{self.done:010d}.csv"
             # Overwrite: one that does not follow on the others may be there, where a disk lost files.
-            write_predictions(self._unsaved, file, overwrite=True, with_truth=False)
+            write_predictions(self._unsaved, file, overwrite=True, with_truth=False, extra_columns=self._extra_columns)
             self._files.append((self.saved, self.done, file))
             self.saved, self._unsaved = self.done, []
         self._saved_at = time.monotonic()
@@ -106,6 +107,7 @@ def open_partial(
     output: Path | str,
     names: Callable[[], Iterator[str]],
     arguments: Mapping[str, str],
+    extra_columns: Sequence[str] = (),
     *,
     resume: bool,
     overwrite: bool,
@@ -118,6 +120,7 @@ def open_partial(
         output: What the rows are for.
         names: Lists the photos; asked only where the work is begun.
         arguments: All that the rows depend on, in words; rows made with others are not gone on with.
+        extra_columns: What the rows hold beside the columns of every prediction.
         resume: Go on with unfinished rows.
         overwrite: Begin anew where there are unfinished rows and ``resume`` is false.
 
@@ -136,7 +139,7 @@ def open_partial(
                     "--overwrite."
                 )
             total = _check(folder, arguments) if is_begun and resume else _begin(folder, names, arguments)
-            partial = Partial(folder, total)
+            partial = Partial(folder, total, extra_columns)
             try:
                 yield partial
             except BaseException:

@@ -63,7 +63,7 @@ def watch(
         OutputError: the output is no CSV of predictions, cannot be written, or another process writes it.
     """
     photos = FolderOfPhotos(Path(folder))
-    with _GrowingCsv(Path(output)) as rows:
+    with _GrowingCsv(Path(output), COLUMNS + geolocator.extra_columns) as rows:
         changing: dict[str, tuple[int, int]] = {}
         while True:
             before, changing = changing, {}
@@ -116,8 +116,9 @@ def _state(path: str) -> tuple[int, int] | None:
 class _GrowingCsv:
     """A CSV of predictions that rows are appended to, and the names of the photos that have one."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, columns: tuple[str, ...]) -> None:
         self._path = path
+        self._columns = columns
         self.names: set[str] = set()
 
     def __enter__(self) -> _GrowingCsv:
@@ -151,7 +152,7 @@ class _GrowingCsv:
             OutputError: the disk is full.
         """
         text = io.BytesIO()
-        csv_rows.write(rows, COLUMNS, text)
+        csv_rows.write(rows, self._columns, text)
         header, _, body = text.getvalue().partition(b"\n")
         end = self._file.seek(0, os.SEEK_END)
         left = memoryview(body if end else header + b"\n" + body)
@@ -176,7 +177,7 @@ class _GrowingCsv:
             for cells, end in _rows_and_ends(lines):
                 if whole:
                     self.names.add(unguard(cells[0]))
-                elif tuple(cells) != COLUMNS:
+                elif tuple(cells) != self._columns:
                     raise OutputError(
                         f"Cannot append to {self._path}: its columns are not those of `geomind infer`. Choose another "
                         "output."

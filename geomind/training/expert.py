@@ -25,14 +25,15 @@ from geomind.director import Director
 from geomind.errors import CheckpointError, ConfigError, ManifestError
 from geomind.files import refuse_existing
 from geomind.geography.boxes import Box
+from geomind.geography.cell_code import CellCode
+from geomind.geography.cells import CellTree
 from geomind.geography.regions import Region, RegionTable
-from geomind.geography.sphere import haversine_km
-from geomind.metrics import geoscore
-from geomind.networks import ExpertNetwork
+from geomind.geography.sphere import Points
+from geomind.networks import CellsNetwork, ExpertNetwork
 from geomind.photos import Preprocessing
 from geomind.progress import SILENT, Progress
+from geomind.training.answers import answers_in_box, answers_in_cells
 from geomind.training.fit import Task
-from geomind.training.losses import expert_loss
 from geomind.training.photos import TrainingPhotos
 from geomind.training.processes import start_fabric
 from geomind.training.routing import route
@@ -118,28 +119,29 @@ def train_on_region(
         logger.warning("Region %d '%s' has no validation photo: judged on its training photos.", region.id, region.name)
         photos = replace(photos, validation=train.of(own))
         validation = photos.validation
-    box = Box.fit(train.points[own], quantile=config.box_quantile, padding=config.box_padding)
-    loss = expert_loss(config, box)
-
-    def score(square: NDArray[np.float32], rows: NDArray[np.int64]) -> dict[str, float]:
-        distance_km = haversine_km(box.denormalize(square), validation.points[rows])
-        return {"median_km": float(np.median(distance_km)), "geoscore": float(geoscore(distance_km).mean())}
+    code = fit_cells(config, train.points[own]) if config.head == "cells" else None
+    answers = (
+        answers_in_cells(code, [1.0], config.cells)
+        if code is not None
+        else answers_in_box(
+            Box.fit(train.points[own], quantile=config.box_quantile, padding=config.box_padding), config
+        )
+    )
+    network = start_network(config, code)
+    trunk = state_checksum(network.backbone.state_dict()) if config.trunk == "director" else None
 
     def describe(metrics: Mapping[str, float]) -> Description:
-        sides = (box.lat_min, box.lat_max, box.lon_min, box.lon_max)
         return describe_weights(
-            "expert", config, regions, metrics, len(train), region_id=region.id, box=sides, trunk=trunk
+            "expert", config, regions, metrics, len(train), region_id=region.id, trunk=trunk, **answers.described
         )
 
-    network = start_network(config)
-    trunk = state_checksum(network.backbone.state_dict()) if config.trunk == "director" else None
     task = Task(
         title=f"Expert {region.id} {region.name}",
         network=network,
         whole=network if trunk is None else nn.ModuleDict({"head": network.head}),
-        loss=loss,
-        validation_loss=loss,
-        score=score,
+        loss=answers.loss,
+        validation_loss=answers.validation_loss,
+        score=answers.score(validation.points),
         shown="median_km",
     )
     stage = Stage(
@@ -147,8 +149,8 @@ def train_on_region(
         run_name=expert_run_name(region),
         network=network,
         photos=photos,
-        targets=box.normalize(train.points).astype(np.float32),
-        validation_targets=box.normalize(validation.points).astype(np.float32),
+        targets=answers.encode(train.points),
+        validation_targets=answers.encode(validation.points),
         task=task,
         describe=describe,
         weights=expert_path(models, region),
@@ -169,15 +171,26 @@ def with_trunk(config: ExpertConfig, models: Path | str) -> ExpertConfig:
     return config.model_copy(update={"backbone": backbone, "freeze": "backbone"})
 
 
-def start_network(config: ExpertConfig) -> ExpertNetwork:
-    """Build an Expert's network as it is before training.
+def fit_cells(config: ExpertConfig, points: Points) -> CellCode:
+    """Fit an Expert's cells to the training places of its region: (n, 2) degrees."""
+    cells = {"city": config.cells_count}
+    tree = CellTree.fit(points, cells, min_photos=min(config.cells.min_photos, len(points)), seed=config.seed)
+    return CellCode.fit(tree, points)
+
+
+def start_network(config: ExpertConfig, code: CellCode | None = None) -> ExpertNetwork | CellsNetwork:
+    """Build an Expert's network as it is before training, to answer in a box or in cells.
 
     Raises:
         ConfigError: the settings name no encoder that there is, or freeze more than it has.
         CheckpointError: its starting weights cannot be had or do not fit.
     """
     torch.manual_seed(config.seed)
-    network = ExpertNetwork(config.backbone.name, config.image_size, config.dropout)
+    network: ExpertNetwork | CellsNetwork
+    if code is None:
+        network = ExpertNetwork(config.backbone.name, config.image_size, config.dropout)
+    else:
+        network = CellsNetwork(config.backbone.name, config.image_size, code.sizes, config.dropout)
     start_from(config, network)
     return network
 

@@ -6,7 +6,7 @@ whatever batch it falls into, and class weights have their mean of 1 over the tr
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from geomind.config import DirectorConfig, ExpertConfig
 from geomind.geography.boxes import Box
+from geomind.geography.cell_code import CellCode
 from geomind.geography.torch_sphere import great_circle_km
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -51,16 +52,21 @@ def director_loss(config: DirectorConfig, region_ids: NDArray[np.int64], regions
     gamma = config.focal_gamma
 
     def loss(logits: Tensor, labels: Tensor) -> Tensor:
-        log_p = F.log_softmax(logits.float(), dim=1)
         shares = labels if labels.is_floating_point() else F.one_hot(labels, regions)
-        terms = weights.to(log_p.device) * shares * -log_p
-        if gamma:
-            # Never quite 0, where the slope of a power below 1 is infinite.
-            unsure = (-torch.expm1(log_p)).clamp(min=torch.finfo(log_p.dtype).eps)
-            terms = terms * unsure**gamma
-        return terms.sum(dim=1)
+        return _focal(logits, weights.to(logits.device) * shares, gamma)
 
     return loss
+
+
+def _focal(logits: Tensor, shares: Tensor, gamma: float) -> Tensor:
+    """Sum up Σ_c t_c (1 - p_c)^γ (-log p_c): logits (N, C), weighed labels t (N, C) -> (N,)."""
+    log_p = F.log_softmax(logits.float(), dim=1)
+    terms = shares * -log_p
+    if gamma:
+        # Never quite 0, where the slope of a power below 1 is infinite.
+        unsure = (-torch.expm1(log_p)).clamp(min=torch.finfo(log_p.dtype).eps)
+        terms = terms * unsure**gamma
+    return terms.sum(dim=1)
 
 
 def plain_cross_entropy(logits: Tensor, region_ids: Tensor) -> Tensor:
@@ -135,6 +141,45 @@ def expert_loss(config: ExpertConfig, box: Box) -> Loss:
         if config.loss == "mse":
             return F.mse_loss(square, targets, reduction="none").mean(dim=1)
         return F.smooth_l1_loss(square, targets, reduction="none", beta=SMOOTH_L1_BETA).mean(dim=1)
+
+    return loss
+
+
+def cells_loss(
+    code: CellCode,
+    level_weights: Sequence[float],
+    *,
+    offset_weight: float,
+    smoothing_km: float = 0.0,
+    focal_gamma: float = 0.0,
+) -> Loss:
+    """Build the loss of places in cells: outputs (N, code.outputs), targets (N, 3) of the code -> (N,).
+
+    It is the weighted sum of each level's cross-entropy, focal where ``focal_gamma`` is above 0, and of the Smooth L1
+    loss of the offset in the true finest cell, counted in the cell's scale.
+
+    A finest cell whose centre is d km away from the true cell's gets exp(-d / ``smoothing_km``) of its share (Haas et
+    al. 2024, "PIGEON", whose distances are those of the photo), and a coarse cell those of its finest ones together, so
+    that the labels of no two levels contradict.
+    """
+    chains, finest = code.tree.chains, code.sizes[-1]
+    shares = np.eye(finest) if not smoothing_km else np.exp(-code.centre_distances_km / smoothing_km)
+    shares /= shares.sum(axis=1, keepdims=True)
+    labels = []
+    for level, size in enumerate(code.sizes):
+        sums = np.zeros((size, finest))
+        np.add.at(sums, chains[:, level], shares.T)
+        labels.append(torch.from_numpy(sums.T.astype(np.float32)))
+
+    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+        outputs, true = outputs.float(), targets[:, 0].long()
+        total, first = torch.zeros(len(outputs), device=outputs.device), 0
+        for size, weight, shares in zip(code.sizes, level_weights, labels, strict=True):
+            own = shares.to(outputs.device)[true]
+            total = total + weight * _focal(outputs[:, first : first + size], own, focal_gamma)
+            first += size
+        offsets = outputs[:, first:].reshape(-1, finest, 2)[torch.arange(len(outputs)), true]
+        return total + offset_weight * F.smooth_l1_loss(offsets, targets[:, 1:], reduction="none").sum(dim=1)
 
     return loss
 

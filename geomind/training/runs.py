@@ -39,7 +39,7 @@ class Origin:
     data_hash: str
     """Hash of the manifest's bytes."""
     regions: str
-    """Fingerprint of the table of regions."""
+    """Fingerprint of the table of regions, and of the cells that it answers with, if any."""
     trunk: str
     """Checksum of the image encoder's weights before training."""
     photos: int

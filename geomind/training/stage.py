@@ -6,7 +6,10 @@ It knows no regions, boxes or heads; what is trained brings its own losses, targ
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
+import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +22,7 @@ from numpy.typing import NDArray
 from geomind.backbones import load_backbone_weights
 from geomind.checkpoints import Description, state_checksum
 from geomind.config import TrainingConfig
+from geomind.errors import ConfigError
 from geomind.files import atomic_path
 from geomind.geography.regions import RegionTable
 from geomind.networks import EncoderWithHead
@@ -67,6 +71,8 @@ class Stage:
     describe: Callable[[Mapping[str, float]], Description]
     weights: Path
     """Where the best weights go."""
+    cells: str = ""
+    """Fingerprint of the cells that it answers with, if any."""
     often: NDArray[np.float64] | None = None
     """(training photos,) how often each is drawn."""
 
@@ -75,12 +81,23 @@ def check_machine(config: TrainingConfig) -> None:
     """Make sure that this machine has what the settings ask for, before an hour is spent.
 
     Raises:
-        ConfigError: it has no such device, or one that cannot do it.
+        ConfigError: it has no such device, or one that cannot do it, or decoding processes could not be spoken to.
         MissingExtraError: TensorBoard is asked for and not installed.
     """
     start_fabric(config)
+    temporary = tempfile.gettempdir()
+    if config.workers and len(os.fsencode(temporary)) > _LONGEST_TEMPORARY and sys.platform != "win32":
+        raise ConfigError(
+            f"Processes that decode photos cannot be spoken to through {temporary}, whose name is too long for a "
+            f"socket: set TMPDIR to a folder of at most {_LONGEST_TEMPORARY} characters, or --set workers=0."
+        )
     if config.tensorboard:
         require_tensorboard()
+
+
+_LONGEST_TEMPORARY = 70
+"""Bytes of the temporary folder's name that leave room for a socket's, which has 104 in all on macOS and 108 on Linux:
+torch would wait for ever for photos that cannot be sent. Python's `multiprocessing` appends up to 32."""
 
 
 def start_from(config: TrainingConfig, network: EncoderWithHead) -> None:
@@ -127,14 +144,16 @@ def train_stage(
     )
 
 
-def origin_of(name: str, photos: TrainingPhotos, regions: RegionTable, network: EncoderWithHead) -> Origin:
+def origin_of(
+    name: str, photos: TrainingPhotos, regions: RegionTable, network: EncoderWithHead, cells: str = ""
+) -> Origin:
     """Say what a training is made of, as its run folder keeps it; the network is as it is before training."""
     return Origin(
         name=name,
         trunk=state_checksum(network.backbone.state_dict()),
         data=str(photos.manifest.absolute()),
         data_hash=photos.manifest_hash,
-        regions=regions.fingerprint,
+        regions=regions.fingerprint + cells,
         photos=len(photos.train),
         validation_photos=len(photos.validation),
     )
@@ -146,7 +165,7 @@ def features_folder(runs: Path | str) -> Path:
 
 
 def describe_weights(
-    kind: Literal["director", "expert", "regression"],
+    kind: Literal["director", "expert", "hierarchical", "regression"],
     config: TrainingConfig,
     regions: RegionTable,
     metrics: Mapping[str, float],
@@ -179,7 +198,7 @@ def _open_run(
     """Make the run folder, or open the one to resume; the first process does, for all."""
     folder = Path()
     if fabric.is_global_zero:
-        origin = origin_of(stage.run_name, stage.photos, regions, stage.network)
+        origin = origin_of(stage.run_name, stage.photos, regions, stage.network, stage.cells)
         run = Run.start(runs, origin, config) if resume is None else Run.resume(resume, origin, config)
         folder = run.folder
     return Run(fabric.broadcast(folder))

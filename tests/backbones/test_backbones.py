@@ -8,9 +8,9 @@ import pytest
 import torch
 from conftest import describe
 from torch import Tensor, nn
-from torchvision.models import vision_transformer
 
-from geomind.backbones import BACKBONES, EFFICIENTNETS, build_backbone
+from geomind.backbones import BACKBONES, EFFICIENTNETS, Pooling, build_backbone
+from geomind.backbones.encoders import TorchvisionBackbone
 from geomind.checkpoints import save_checkpoint
 from geomind.director import Director
 from geomind.errors import ConfigError
@@ -31,13 +31,7 @@ TESTED = (
     "timm:test_resnet",
     "timm:test_vit",
 )
-
-
-@pytest.fixture
-def short_transformer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give vit_b_16 two layers of its twelve: the same operators in a fifth of the time."""
-    whole = vision_transformer._vision_transformer
-    monkeypatch.setattr(vision_transformer, "_vision_transformer", lambda **sizes: whole(**{**sizes, "num_layers": 2}))
+STRIDE_16 = ("scene_net", "vit_b_16", "timm:test_vit")
 
 
 @pytest.mark.parametrize("name", TESTED)
@@ -93,11 +87,67 @@ def _learn_once(network: nn.Module, pixels: Tensor) -> Tensor:
     return loss
 
 
+@pytest.mark.parametrize("name", TESTED)
+def test_the_tokens_are_what_is_pooled(name: str, short_transformer: None) -> None:
+    torch.manual_seed(0)
+    backbone, pixels = build_backbone(name, SIZE), torch.randn(4, 3, SIZE, SIZE)
+    _know(backbone, pixels)
+    class_tokens: list[Tensor] = []
+    if isinstance(backbone, TorchvisionBackbone) and name == "vit_b_16":
+        backbone.network.encoder.register_forward_hook(lambda _, __, seen: class_tokens.append(seen[:, 0]))
+    with torch.no_grad():
+        tokens, pooled = backbone.eval().tokens(pixels), backbone(pixels)
+        assert tokens.shape == (4, (SIZE // (16 if name in STRIDE_16 else 32)) ** 2, backbone.token_features)
+        assert tokens.std() > 0.01
+        mean = tokens.mean(dim=1)
+        if name == "scene_net":
+            mean = torch.cat([mean, tokens.amax(dim=1)], dim=1)
+        if name == "convnext_tiny":  # its normalisation stands after pooling: the same where there is one position
+            pooled, mean = backbone(pixels[..., :32, :32]), backbone.tokens(pixels[..., :32, :32]).squeeze(1)
+        if name == "vit_b_16":  # its pooled features are the class token, which is none of the tokens
+            assert torch.equal(class_tokens[0], pooled)
+            mean = class_tokens[1]
+        if name == "timm:test_vit":
+            seen = backbone.network.forward_features(pixels * backbone.input_scale + backbone.input_shift)  # type: ignore[union-attr, operator]
+            assert torch.equal(tokens, seen[:, 1:])
+            mean = seen[:, 0]
+    torch.testing.assert_close(pooled, mean, rtol=1e-4, atol=1e-5)
+
+
+def _know(backbone: nn.Module, pixels: Tensor) -> None:
+    for module in backbone.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1.0
+    with torch.no_grad():
+        backbone.train()(pixels)
+
+
+@pytest.mark.parametrize("name", ["scene_net", "resnet50", "vit_b_16", "timm:test_mambaout", "timm:test_resnet"])
+def test_tokens_lie_over_the_photo_row_by_row(name: str, short_transformer: None) -> None:
+    """What is seen in a corner changes the tokens of that corner the most."""
+    torch.manual_seed(0)
+    backbone, pixels = build_backbone(name, 128), torch.randn(4, 3, 128, 128)
+    _know(backbone, pixels)
+    with torch.no_grad():
+        before = backbone.eval().tokens(pixels)
+        side = round(before.shape[1] ** 0.5)
+        for bottom in (False, True):
+            for right in (False, True):
+                changed = pixels.clone()
+                changed[..., slice(96, None) if bottom else slice(32), slice(96, None) if right else slice(32)] = 3
+                moved = (backbone.tokens(changed) - before).norm(dim=2).sum(dim=0).reshape(side, side)
+                halves = side // 2
+                assert (moved[halves:].sum() > moved[:halves].sum()) == bottom
+                assert (moved[:, halves:].sum() > moved[:, :halves].sum()) == right
+
+
+@pytest.mark.parametrize("pooling", ["average", "attention"])
 @pytest.mark.parametrize("name", BACKBONES)
-def test_every_name_builds_what_it_says(name: str) -> None:
+def test_every_name_builds_what_it_says(name: str, pooling: Pooling) -> None:
     with torch.device("meta"):
-        backbone = build_backbone(name, 64)
+        backbone = build_backbone(name, 64, pooling)
         assert backbone(torch.empty(2, 3, 64, 64)).shape == (2, backbone.features)
+        assert backbone.tokens(torch.empty(2, 3, 64, 64)).shape[2] == backbone.token_features
     in_parts = [parameter for part in backbone.parts for parameter in part]
     assert all(backbone.parts)
     assert len(set(in_parts)) == len(in_parts)  # in one part each

@@ -77,10 +77,12 @@ def test_drawn_photos_are_of_the_size_of_photographs(photos: list[Path]) -> None
 
 
 def test_a_training_that_is_timed_never_ends_an_epoch(photos: list[Path], tmp_path: Path) -> None:
-    """Neither judging nor saving falls into the time."""
+    """Neither judging nor saving falls into the time; workers of any number decode until the clock has stopped."""
     run = tmp_path / "run"
     run.mkdir()
-    assert training.fit_rate(TINY, photos, run, steps=2) > 0
+    for workers in (0, 1):
+        config = TINY.model_copy(update={"workers": workers})
+        assert training.fit_rate(config, photos, run, steps=2) > 0
     assert training.loop_rate(TINY, run, steps=2) > 0
     assert list(run.iterdir()) == []
     assert not multiprocessing.active_children()

@@ -18,7 +18,7 @@ from geomind.data.splits import block_ids
 from geomind.errors import ManifestError, OutputError, PhotoError
 from geomind.geography.places import country_at, on_land
 from geomind.geography.regions import default_regions
-from geomind.geography.sphere import KM_PER_DEGREE, haversine_km, on_plane
+from geomind.geography.sphere import KM_PER_DEGREE, displaced, haversine_km
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ def test_tiles_of_different_splits_never_overlap(seed: int, tile_km: float) -> N
     steps = np.linspace(-tile_km / 2, tile_km / 2, 7)
     east, north = (axis.ravel() for axis in np.meshgrid(steps, steps))
     for place, own in zip(points, split, strict=True):
-        grid = on_plane(place, east, north)
+        grid = displaced(place, np.stack([east, north], axis=-1))
         for other in points[split != own]:
             near = haversine_km(grid, other)
             # Nearer than half a side to another's middle is inside it, whatever its turn.
@@ -158,8 +158,8 @@ def test_tiles_too_large_for_the_earth_are_refused() -> None:
 
 
 def test_kilometres_of_the_plane_are_those_of_the_sphere() -> None:
-    np.testing.assert_allclose(on_plane((10.0, 20.0), 0.0, KM_PER_DEGREE), (11.0, 20.0), atol=1e-9)
-    np.testing.assert_allclose(on_plane((0.0, 179.0), 2 * KM_PER_DEGREE, 0.0), (0.0, -179.0), atol=1e-9)
+    np.testing.assert_allclose(displaced((10.0, 20.0), (0.0, KM_PER_DEGREE)), (11.0, 20.0), atol=1e-9)
+    np.testing.assert_allclose(displaced((0.0, 179.0), (2 * KM_PER_DEGREE, 0.0)), (0.0, -179.0), atol=1e-9)
 
 
 def test_the_real_picture_shows_desert_and_forest(tmp_path: Path, shared: Path) -> None:

@@ -28,6 +28,7 @@ class ByColour:
     """Reads the latitude off the red of a photo; blue ones get a fallback."""
 
     preprocessing = Preprocessing(image_size=8, mean=(0, 0, 0), std=(1, 1, 1))
+    extra_columns = ()
 
     def __init__(self) -> None:
         self.batches: list[int] = []

@@ -20,6 +20,7 @@ class Anywhere:
     """Answers every photo with the same place, and counts."""
 
     preprocessing = Preprocessing(image_size=8)
+    extra_columns = ()
 
     def __init__(self) -> None:
         self.asked: list[str] = []

@@ -36,9 +36,7 @@ def test_it_learns_where_photos_were_taken(output: str, data: Path, folders: dic
     box = None if output == "vector" else (-90, 90, -180, 180)
     assert (about.box, about.training_photos) == (box, 18)
     answers = _answers(data, folders["models"])
-    assert (
-        np.median(haversine_km(answers, _places(data))) < 2500
-    )  # three continents, so that their middle is farther off
+    assert np.median(haversine_km(answers, _places(data))) < 2500  # of three continents: their middle is farther
 
 
 def _places(data: Path) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -461,6 +462,15 @@ def test_what_this_machine_has_not_is_said_before_anything_is_read(
             train({"device": "cuda"})
         with pytest.raises(MissingExtraError, match=r"geomind\[track\]"):
             train({"tensorboard": True})
+
+
+def test_a_temporary_folder_of_too_long_a_name_is_said(
+    folders: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A training waited for ever for photos: the process that decoded them could not open its socket there."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / ("x" * 80)))
+    with pytest.raises(ConfigError, match=r"too long for a socket: set TMPDIR .* or --set workers=0"):
+        train_director("none.csv", changed(DIRECTOR, workers=1), **folders)
 
 
 def test_existing_weights_are_kept(data: Path, folders: dict[str, Any]) -> None:

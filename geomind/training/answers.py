@@ -1,0 +1,83 @@
+"""How the answers of a network mean places, in training: what it learns and how it is judged. It trains nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geomind.config import CellsConfig, ExpertConfig
+from geomind.decoding import Candidates, best_places
+from geomind.geography.boxes import Box
+from geomind.geography.cell_code import CellCode
+from geomind.geography.sphere import Points, haversine_km
+from geomind.metrics import geoscore
+from geomind.training.fit import Score
+from geomind.training.losses import Loss, cells_loss, expert_loss
+
+_AT_ONCE = 256  # photos whose cells are weighed against each other together: some 10 MB an array
+
+
+@dataclass(frozen=True)
+class PlaceAnswers:
+    """What places a network's answers mean."""
+
+    encode: Callable[[Points], NDArray[np.float32]]
+    """Places (n, 2) in degrees -> what it should answer, (n, …)."""
+    decode: Callable[[NDArray[np.float32]], Points]
+    """What it answers, (n, outputs) -> places (n, 2) in degrees."""
+    loss: Loss
+    validation_loss: Loss
+    described: Mapping[str, Any]
+    """What its description says of it."""
+
+    def score(self, truth: Points) -> Score:
+        """Judge the answers of photos taken there, (n, 2) degrees, by their distances."""
+
+        def score(outputs: NDArray[np.float32], rows: NDArray[np.int64]) -> dict[str, float]:
+            distance_km = haversine_km(self.decode(outputs), truth[rows])
+            return {"median_km": float(np.median(distance_km)), "geoscore": float(geoscore(distance_km).mean())}
+
+        return score
+
+
+def answers_in_box(box: Box, config: ExpertConfig) -> PlaceAnswers:
+    """Let two numbers in [0, 1] mean a place in a box, as in the original."""
+    loss = expert_loss(config, box)
+    return PlaceAnswers(
+        encode=lambda points: box.normalize(points).astype(np.float32),
+        decode=box.denormalize,
+        loss=loss,
+        validation_loss=loss,
+        described={"box": (box.lat_min, box.lat_max, box.lon_min, box.lon_max)},
+    )
+
+
+def answers_in_cells(code: CellCode, level_weights: Sequence[float], config: CellsConfig) -> PlaceAnswers:
+    """Let logits and offsets mean cells and a place in each.
+
+    It is judged by the same loss without smoothing and focusing, so that the curves of recipes compare.
+    """
+
+    def decode(outputs: NDArray[np.float32]) -> Points:
+        parts = np.split(outputs, range(_AT_ONCE, len(outputs), _AT_ONCE))
+        return np.concatenate(
+            [best_places(Candidates(code.probabilities(part), code.places(part)))[0] for part in parts]
+        )
+
+    return PlaceAnswers(
+        encode=code.targets,
+        decode=decode,
+        loss=cells_loss(
+            code,
+            level_weights,
+            offset_weight=config.offset_weight,
+            smoothing_km=config.label_smoothing_km,
+            focal_gamma=config.focal_gamma,
+        ),
+        validation_loss=cells_loss(code, level_weights, offset_weight=config.offset_weight),
+        described={"cells": code.to_dict()},
+    )

@@ -292,7 +292,7 @@ def _make_rung(
             broken[training.name, key.seed] = str(error)
             raise
         seconds, seen = seconds + record["seconds"], seen + record["images_seen"]
-        parameters += sum(count_parameters(path) for path in sorted(job.models.rglob("*.safetensors")))
+        parameters += sum(count_parameters(path) for path in learned_weights(job.models))
         trained[training.name] = job.models
     folder = make_folder(output / "rungs" / f"{method.name}-{key.seed}")
     answers, speed = answer_photos(method.answer(job), truth, bench.manifest, folder / ANSWERS, progress)
@@ -318,6 +318,11 @@ def _train(training: Training, job: Job, key: RungKey, folder: Path) -> dict[str
         record["seconds"] += time.monotonic() - began
         _write(path, record)
     return record
+
+
+def learned_weights(models: Path) -> list[Path]:
+    """List the weights of a folder of models; a gallery is photos, and none were learned."""
+    return [path for path in sorted(models.rglob("*.safetensors")) if not path.name.endswith("gallery.safetensors")]
 
 
 def photos_seen(runs: Path) -> int:

@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from geomind.baselines import Regression, median_places
 from geomind.cascade import Cascade, Geolocator
-from geomind.checkpoints import director_path, expert_path, regression_path
+from geomind.checkpoints import director_path, expert_path, hierarchical_path, regression_path
 from geomind.compare.ladder import Job, Method, Training
 from geomind.compare.results import Truth
-from geomind.config import BackboneConfig, DirectorConfig, ExpertConfig, RegressionConfig
+from geomind.config import BackboneConfig, DirectorConfig, ExpertConfig, HierarchicalConfig, RegressionConfig
 from geomind.errors import ConfigError, TrainingError
 from geomind.geography.sphere import Points
+from geomind.hierarchical import Hierarchical
+from geomind.retrieval import NearestPhoto
 from geomind.training.director import train_director
 from geomind.training.experts import Failed, train_all_experts
+from geomind.training.gallery import make_director_gallery, make_expert_galleries
+from geomind.training.hierarchical import train_hierarchical
 from geomind.training.regression import train_regression
 
 DIRECTOR_SHARE = 0.5
 """Of a cascade's budget; the Experts have the rest. Each photo has one Expert, so that all of them together see each
 photo once an epoch."""
+
+TOP_K = 3
+"""Regions whose Experts soft routing asks."""
 
 
 # ── medians: nothing is looked at ────────────────────────────────────────────────────────────────────────────────────
@@ -67,7 +75,53 @@ def _train_regression(job: Job, config: RegressionConfig) -> None:
 
 
 def _regression(job: Job) -> Geolocator:
-    return Regression.load(job.models, runtime="torch")  # others would make files first, in the time that is measured
+    return Regression.load(
+        regression_path(job.models), runtime="torch"
+    )  # others would make files first, in the time that is measured
+
+
+def _train_cells(job: Job) -> None:
+    one_level = {"levels": {"city": 256}, "level_weights": {"city": 1.0}, "pooling": "average"}
+    _train_hierarchical(job, job.bench.config(HierarchicalConfig, seed=job.seed, epochs=job.budget, **one_level))
+
+
+def _train_levels(job: Job) -> None:
+    _train_hierarchical(job, job.bench.config(HierarchicalConfig, seed=job.seed, epochs=job.budget))
+
+
+def _train_hierarchical(job: Job, config: HierarchicalConfig) -> None:
+    if not hierarchical_path(job.models).is_file():
+        train_hierarchical(
+            job.bench.manifest, config, regions=job.bench.regions, models=job.models, runs=job.runs,
+            resume=unfinished_run(job.runs, "hierarchical"), progress=job.progress,
+        )  # fmt: skip
+
+
+def _hierarchical(job: Job) -> Geolocator:
+    return Hierarchical.load(hierarchical_path(job.models), runtime="torch")
+
+
+def _train_director(job: Job, epochs: int | None = None) -> DirectorConfig:
+    """Train a Director, with the whole budget unless told otherwise; give its settings."""
+    config = job.bench.config(DirectorConfig, seed=job.seed, epochs=epochs or job.budget)
+    if not director_path(job.models).is_file():
+        train_director(
+            job.bench.manifest, config, regions=job.bench.regions, models=job.models, runs=job.runs,
+            resume=unfinished_run(job.runs, "director"), progress=job.progress,
+        )  # fmt: skip
+    return config
+
+
+def _train_retrieval(job: Job) -> None:
+    config = _train_director(job)
+    make_director_gallery(
+        job.bench.manifest, models=job.models, runs=job.runs, workers=max(1, config.workers), device=config.device,
+        progress=job.progress,
+    )  # fmt: skip
+
+
+def _nearest_photo(job: Job) -> Geolocator:
+    return NearestPhoto.load(job.models, runtime="torch")
 
 
 # ── cascades ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -82,12 +136,7 @@ def train_cascade(job: Job, **expert_settings: object) -> None:
     """
     bench, regions = job.bench, job.bench.regions
     director_epochs = max(1, round(DIRECTOR_SHARE * job.budget))
-    director = bench.config(DirectorConfig, seed=job.seed, epochs=director_epochs)
-    if not director_path(job.models).is_file():
-        train_director(
-            bench.manifest, director, regions=regions, models=job.models, runs=job.runs,
-            resume=unfinished_run(job.runs, "director"), progress=job.progress,
-        )  # fmt: skip
+    director = _train_director(job, director_epochs)
     backbone = director.backbone
     if backbone.weights == "none":  # from nothing, an Expert of a few hundred photos would hardly learn to see
         backbone = BackboneConfig(name=backbone.name, weights=str(director_path(job.models)))
@@ -103,8 +152,25 @@ def train_cascade(job: Job, **expert_settings: object) -> None:
         raise TrainingError(f"Expert {failed[0].name} failed: {failed[0].reason}")
 
 
+def _train_galleries(job: Job) -> None:
+    """Make the galleries of the cascade with cells, beside its Experts, which is where they are looked for."""
+    workers = max(1, job.bench.config(ExpertConfig, seed=0, epochs=1).workers)
+    make_expert_galleries(
+        job.bench.manifest, regions=job.bench.regions, models=job.trained[CASCADE_CELLS.name], runs=job.runs,
+        workers=workers, progress=job.progress,
+    )  # fmt: skip
+
+
 def _hard_cascade(job: Job) -> Geolocator:
     return Cascade.load(job.models, runtime="torch")
+
+
+def _soft_cascade(job: Job) -> Geolocator:
+    return Cascade.load(job.models, runtime="torch", top_k=TOP_K)
+
+
+def _refined_cascade(job: Job) -> Geolocator:
+    return Cascade.load(job.trained[CASCADE_CELLS.name], runtime="torch", top_k=TOP_K, gallery=True)
 
 
 def unfinished_run(runs: Path, name: str) -> Path | None:
@@ -116,6 +182,11 @@ def unfinished_run(runs: Path, name: str) -> Path | None:
 # ── the ladder ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 CASCADE_BOX = Training("cascade-box", train_cascade)
+CASCADE_CELLS = Training("cascade-cells", partial(train_cascade, head="cells"))
+GALLERIES = Training("cascade-galleries", _train_galleries)
+CELLS = Training("cells", _train_cells)
+HIERARCHICAL = Training("hierarchical", _train_levels)
+RETRIEVAL = Training("retrieval", _train_retrieval)
 REGRESSION_SQUARE = Training("regression-square", _train_square)
 REGRESSION_VECTOR = Training("regression-vector", _train_vector)
 
@@ -135,9 +206,34 @@ LADDER: Sequence[Method] = (
         "regression-vector", "One network, three outputs: a unit vector on the sphere.",
         _regression, (REGRESSION_VECTOR,),
     ),
+    Method("cells", "One network, one level of cells and the offset in the cell.", _hierarchical, (CELLS,)),
+    Method(
+        "hierarchical", "One network, three levels of cells and the offset in the finest: the second system.",
+        _hierarchical, (HIERARCHICAL,),
+    ),
+    Method(
+        "retrieval-nearest", "The place of the training photo most like it, by the features of a Director.",
+        _nearest_photo, (RETRIEVAL,),
+    ),
     Method(
         "cascade-hard-box", "The original: the Director's best region, and a point in the box of its Expert.",
         _hard_cascade, (CASCADE_BOX,),
+    ),
+    Method(
+        "cascade-soft-box", f"The same networks; the Experts of the {TOP_K} most probable regions are asked.",
+        _soft_cascade, (CASCADE_BOX,),
+    ),
+    Method(
+        "cascade-hard-cells", "The Director's best region, and a cell of its Expert's with the offset in it.",
+        _hard_cascade, (CASCADE_CELLS,),
+    ),
+    Method(
+        "cascade-soft-cells", f"The same networks; the Experts of the {TOP_K} most probable regions are asked.",
+        _soft_cascade, (CASCADE_CELLS,),
+    ),
+    Method(
+        "cascade-soft-retrieval", "The same, refined by the training photos most like a photo.",
+        _refined_cascade, (CASCADE_CELLS, GALLERIES),
     ),
 )  # fmt: skip
 """Every rung, in the order of the table."""

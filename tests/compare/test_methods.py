@@ -101,3 +101,6 @@ def test_the_whole_ladder_climbs(bench: Bench, tmp_path: Path) -> None:
         for name in ("cascade-hard-box", "regression-latlon")
     )
     assert 3.9 < cascade / regression < 4.1  # a Director and three Experts
+    costs = {rung.key.method: rung.costs for rung in done.rungs}
+    assert costs["cascade-soft-retrieval"].parameters == costs["cascade-soft-cells"].parameters  # a gallery is photos
+    assert costs["cascade-soft-box"].train_seconds == costs["cascade-hard-box"].train_seconds

@@ -75,9 +75,8 @@ def _train_regression(job: Job, config: RegressionConfig) -> None:
 
 
 def _regression(job: Job) -> Geolocator:
-    return Regression.load(
-        regression_path(job.models), runtime="torch"
-    )  # others would make files first, in the time that is measured
+    # In torch like all rungs: other runtimes would make their files first, in the time that is measured.
+    return Regression.load(regression_path(job.models), runtime="torch")
 
 
 def _train_cells(job: Job) -> None:

@@ -16,7 +16,6 @@ from geomind.checkpoints import (
     load_network,
     read_description,
     read_head,
-    regression_path,
 )
 from geomind.geography.boxes import Box
 from geomind.geography.sphere import Points, from_unit_vectors, geodesic_median
@@ -84,17 +83,17 @@ class Regression:
     @classmethod
     def load(
         cls,
-        models: Path | str,
+        path: Path | str,
         *,
         runtime: Runtime = "auto",
         precision: Precision = "fp32",
         device: str | torch.device = "cpu",
         threads: int | None = None,
     ) -> Regression:
-        """Load the regression of a models folder.
+        """Load a regression from its weights file.
 
         Args:
-            models: The folder.
+            path: The weights file.
             runtime: Who runs the network.
             precision: What its encoder counts in.
             device: Where it runs.
@@ -105,7 +104,6 @@ class Regression:
             ConfigError: the runtime cannot do this.
             MissingExtraError: the runtime is not installed.
         """
-        path = regression_path(models)
         description = read_description(path, "regression")
         run = open_network(
             path,

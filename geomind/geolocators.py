@@ -1,9 +1,10 @@
-"""Whoever answers, by the folder of its models: the cascade, or the hierarchical network."""
+"""Whoever answers, by the folder of its models: the cascade, the hierarchical network, or a one-network regression."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from geomind.baselines import Regression
 from geomind.cascade import Cascade, expert_paths
 from geomind.checkpoints import Description, director_path, expert_path, read_checksum, read_description
 from geomind.devices import Device, pick_device_name
@@ -11,8 +12,8 @@ from geomind.errors import ConfigError
 from geomind.hierarchical import Hierarchical
 from geomind.runtimes import Precision, Runtime
 
-HIERARCHICAL = "hierarchical.safetensors"
-"""The file that makes a folder of models a hierarchical network's."""
+HIERARCHICAL, REGRESSION = "hierarchical.safetensors", "regression.safetensors"
+"""The files that make a folder of models one network's."""
 
 
 def load_geolocator(
@@ -26,7 +27,7 @@ def load_geolocator(
     top_k: int = 1,
     candidates: int = 0,
     gallery: bool = False,
-) -> Cascade | Hierarchical:
+) -> Cascade | Hierarchical | Regression:
     """Load what a folder of models holds.
 
     Args:
@@ -45,8 +46,8 @@ def load_geolocator(
         ConfigError: a GPU is asked for and there is none, the runtime cannot do this, or one network is asked to route.
         MissingExtraError: the runtime is not installed.
     """
-    single = Path(models) / HIERARCHICAL
-    if not single.is_file():
+    single = _one_network(models)
+    if single is None:
         return Cascade.load(
             models, runtime=runtime, precision=precision, device=device, threads=threads, max_memory_mb=max_memory_mb,
             top_k=top_k, candidates=candidates, gallery=gallery,
@@ -55,9 +56,14 @@ def load_geolocator(
         raise ConfigError(f"{models} holds one network, which routes to no Experts: leave out --routing and --top-k.")
     if gallery:
         raise ConfigError(f"{models} holds one network, and galleries are of a cascade's Experts: leave out --gallery.")
-    return Hierarchical.load(
-        single, pick_device_name(device), runtime=runtime, precision=precision, threads=threads, candidates=candidates
-    )
+    where = pick_device_name(device)
+    if single.name == HIERARCHICAL:
+        return Hierarchical.load(
+            single, where, runtime=runtime, precision=precision, threads=threads, candidates=candidates
+        )
+    if candidates:
+        raise ConfigError(f"{models} holds a regression, which knows one place for each photo: leave out --candidates.")
+    return Regression.load(single, runtime=runtime, precision=precision, device=where, threads=threads)
 
 
 def check_models(models: Path | str) -> Description:
@@ -66,9 +72,8 @@ def check_models(models: Path | str) -> Description:
     Raises:
         CheckpointError: there are no models, or they are broken or do not fit each other.
     """
-    single = Path(models) / HIERARCHICAL
-    if single.is_file():
-        return read_description(single, "hierarchical")
+    if (single := _one_network(models)) is not None:
+        return read_description(single, single.stem)
     director = read_description(director_path(models), "director")
     expert_paths(Path(models), director)
     return director
@@ -80,9 +85,26 @@ def checksums(models: Path | str) -> str:
     Raises:
         CheckpointError: there are no models, or they are broken.
     """
-    single = Path(models) / HIERARCHICAL
-    if single.is_file():
+    if (single := _one_network(models)) is not None:
         return read_checksum(single)
     director = director_path(models)
     experts = [expert_path(models, region) for region in read_description(director).regions.regions]
     return " ".join(read_checksum(path) if path.is_file() else "-" for path in (director, *experts))
+
+
+def weights_of(models: Path | str) -> list[Path]:
+    """List the weights that answer in a folder of models.
+
+    Raises:
+        CheckpointError: there are no models, or they are broken.
+    """
+    if (single := _one_network(models)) is not None:
+        return [single]
+    director = director_path(models)
+    return [director, *expert_paths(Path(models), read_description(director, "director")).values()]
+
+
+def _one_network(models: Path | str) -> Path | None:
+    """Find the weights of a folder that is one network's; None where it is a cascade's."""
+    files = [Path(models) / name for name in (HIERARCHICAL, REGRESSION)]
+    return next((file for file in files if file.is_file()), None)

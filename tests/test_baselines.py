@@ -45,7 +45,7 @@ def test_a_regression_answers_what_its_network_says(
     with torch.inference_mode():
         said = network(torch.from_numpy(pixels)).numpy()
     wanted = GLOBE.denormalize(said) if output == "square" else from_unit_vectors(said)
-    answers = Regression.load(tmp_path, runtime=runtime).locate(pixels, list("abcdef"))  # type: ignore[arg-type]
+    answers = Regression.load(regression_path(tmp_path), runtime=runtime).locate(pixels, list("abcdef"))  # type: ignore[arg-type]
     found = np.array([answer.place for answer in answers])
     assert np.ptp(found, axis=0).min() > 1e-4
     assert haversine_km(found, wanted).max() < 1
@@ -55,12 +55,12 @@ def test_a_regression_answers_what_its_network_says(
 
 def test_other_weights_are_no_regression(models: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="No weights at"):
-        Regression.load(models)
+        Regression.load(regression_path(models))
     path = regression_path(tmp_path)
     path.parent.mkdir(exist_ok=True)
     path.write_bytes((models / "director" / "director.safetensors").read_bytes())
     with pytest.raises(CheckpointError, match="kind 'director', where 'regression' is needed"):
-        Regression.load(tmp_path)
+        Regression.load(regression_path(tmp_path))
 
 
 def test_a_network_that_answers_with_no_number_is_refused(tmp_path: Path, pixels: np.ndarray) -> None:
@@ -69,7 +69,7 @@ def test_a_network_that_answers_with_no_number_is_refused(tmp_path: Path, pixels
     state["head.1.bias"] = torch.full((3,), torch.nan)
     save_checkpoint(regression_path(tmp_path), state, describe("regression", REGIONS))
     with pytest.raises(CheckpointError, match="no number"):
-        Regression.load(tmp_path, runtime="torch").locate(pixels, list("abcdef"))
+        Regression.load(regression_path(tmp_path), runtime="torch").locate(pixels, list("abcdef"))
 
 
 @pytest.mark.parametrize("output", ["square", "vector"])

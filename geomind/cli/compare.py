@@ -35,7 +35,7 @@ def compare(
         typer.Option(
             min=2,
             metavar="EPOCHS",
-            help="How often each method may see each training photo; 20, and 12 with --quick, if left out.",
+            help="How often each method may see each training photo; 16, and 12 with --quick, if left out.",
             show_default=False,
         ),
     ] = None,

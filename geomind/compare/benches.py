@@ -19,7 +19,7 @@ from geomind.progress import SILENT, Progress
 WORLD_PHOTOS, EARTH_TILES, QUICK_PHOTOS = 7500, 3000, 2000
 """How many photos each bench has, and how many with ``quick``."""
 
-BUDGET, QUICK_BUDGET = 20, 12
+BUDGET, QUICK_BUDGET = 16, 12
 """Epochs of each method, on the benches that are drawn."""
 
 _SMALL: Mapping[str, Any] = {

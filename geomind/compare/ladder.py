@@ -46,6 +46,7 @@ from geomind.inference.engine import infer
 from geomind.predictions import Prediction, name_places, read_predictions
 from geomind.progress import SILENT, Progress
 from geomind.training.runs import Run
+from geomind.training.stage import features_folder
 
 logger = logging.getLogger(__name__)
 
@@ -279,7 +280,7 @@ def _make_rung(
 ) -> Rung:
     """Train what is not trained yet, answer the test photos, and keep the rung."""
     trained: dict[str, Path] = {}
-    seconds, seen, parameters = 0.0, 0, 0
+    seconds, seen = 0.0, 0
     job = Job(bench, key.seed, key.budget, output, output, trained, progress)
     for training in method.trainings:
         folder = output / "trainings" / f"{training.name}-{key.seed}"
@@ -292,10 +293,8 @@ def _make_rung(
             broken[training.name, key.seed] = str(error)
             raise
         seconds, seen = seconds + record["seconds"], seen + record["images_seen"]
-        # The last one's folder holds all that answers; a gallery learned nothing.
-        weights = [path for path in sorted(job.models.rglob("*.safetensors")) if not path.match("*gallery.safetensors")]
-        parameters = sum(map(count_parameters, weights))
         trained[training.name] = job.models
+    parameters = sum(map(count_parameters, learned_weights(job.models)))  # the last one's folder holds all that answers
     folder = make_folder(output / "rungs" / f"{method.name}-{key.seed}")
     answers, speed = answer_photos(method.answer(job), truth, bench.manifest, folder / ANSWERS, progress)
     costs = Costs(parameters=parameters, train_seconds=seconds, images_seen=seen, images_per_s=speed)
@@ -315,17 +314,27 @@ def _train(training: Training, job: Job, key: RungKey, folder: Path) -> dict[str
     began = time.monotonic()
     try:
         training.train(job)
-        record |= {"finished": True, "images_seen": photos_seen(job.runs)}
+        photos = len(Truth.read(job.bench.manifest, job.bench.regions, split="train"))
+        record |= {"finished": True, "images_seen": photos_seen(job.runs, photos)}
     finally:
         record["seconds"] += time.monotonic() - began
         _write(path, record)
     return record
 
 
-def photos_seen(runs: Path) -> int:
-    """Count the photos that the finished runs of a folder learned from, each time that they did."""
-    facts = [Run(path.parent).facts for path in sorted(runs.glob("*/run.json"))]
-    return sum(each["photos"] * each["epochs"] for each in facts if "finished" in each)
+def learned_weights(models: Path) -> list[Path]:
+    """List the weights of a folder of models; a gallery is photos, and none were learned."""
+    return [path for path in sorted(models.rglob("*.safetensors")) if not path.name.endswith("gallery.safetensors")]
+
+
+def photos_seen(runs: Path, photos: int) -> int:
+    """Count the photos that encoders saw in the finished runs of a folder, each time that they did.
+
+    Heads on a frozen trunk learn from features: its one pass over the ``photos`` counts, and not their epochs.
+    """
+    finished = [facts for path in runs.glob("*/run.json") if "finished" in (facts := Run(path.parent).facts)]
+    seen: int = sum(facts["photos"] * facts["epochs"] for facts in finished if facts.get("freeze") != "backbone")
+    return seen + (photos if features_folder(runs).is_dir() else 0)
 
 
 def _write(path: Path, record: Mapping[str, Any]) -> None:

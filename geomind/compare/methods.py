@@ -23,7 +23,7 @@ from geomind.hierarchical import Hierarchical
 from geomind.retrieval import NearestPhoto
 from geomind.training.director import train_director
 from geomind.training.experts import Failed, train_all_experts
-from geomind.training.gallery import make_director_gallery, make_expert_galleries
+from geomind.training.gallery import make_director_gallery
 from geomind.training.hierarchical import train_hierarchical
 from geomind.training.regression import train_regression
 
@@ -36,6 +36,10 @@ TOP_K = 5
 
 LEVELS: Mapping[str, int] = MappingProxyType({"country": 16, "region": 64, "city": 256})
 """Cells of the hierarchical network, at most; the one network of cells alone has those of the last level."""
+
+HEAD_EPOCHS, HEAD_RATE = 60, 1e-2
+"""Epochs and rate of heads on features that are computed once: the budget counts what an encoder sees, and that is one
+pass."""
 
 EXPERT_CELLS = 20
 """Cells of each Expert, at most: those of all 13 are about as many as the one network has."""
@@ -101,11 +105,12 @@ def _train_hierarchy(job: Job, levels: Mapping[str, int]) -> None:
 
 
 def _hierarchical(job: Job) -> Geolocator:
-    return Hierarchical.load(hierarchical_path(job.models))
+    return Hierarchical.load(hierarchical_path(job.models), runtime="torch")
 
 
 def _regression(job: Job) -> Geolocator:
-    return Regression.load(job.models, runtime="torch")  # others would make files first, in the time that is measured
+    # In torch, like all: other runtimes would make their files first, in the time that is measured.
+    return Regression.load(regression_path(job.models), runtime="torch")
 
 
 # ── cascades ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -116,52 +121,57 @@ def _train_director(job: Job) -> None:
 
 
 def _train_whole_director(job: Job) -> None:
-    """Train a Director with all of the budget, and keep what the training photos look like to it."""
-    _director(job, job.budget)
-    make_director_gallery(job.bench.manifest, models=job.models, runs=job.runs, device="cpu", progress=job.progress)
+    """Train a Director with all of the budget but one pass, in which it looks at the photos for its gallery."""
+    config = _director(job, max(1, job.budget - 1))
+    make_director_gallery(
+        job.bench.manifest, models=job.models, runs=job.runs, workers=max(1, config.workers), device=config.device,
+        progress=job.progress,
+    )  # fmt: skip
 
 
-def _director(job: Job, epochs: int) -> None:
+def _director(job: Job, epochs: int) -> DirectorConfig:
     config = job.bench.config(DirectorConfig, seed=job.seed, epochs=epochs)
     if not director_path(job.models).is_file():
         train_director(
             job.bench.manifest, config, regions=job.bench.regions, models=job.models, runs=job.runs,
             resume=unfinished_run(job.runs, "director"), progress=job.progress,
         )  # fmt: skip
+    return config
 
 
-def _train_experts(job: Job, **own: object) -> None:
-    """Train all Experts beside the Director of this seed; go on where an earlier attempt stopped.
+def _train_own_experts(job: Job, **own: object) -> None:
+    """Train Experts with encoders of their own beside the Director of this seed."""
+    _copy_models(job.trained[DIRECTOR.name], job.models)
+    settings = dict(own)
+    backbone = job.bench.config(DirectorConfig, seed=job.seed, epochs=1).backbone
+    if backbone.weights == "none":  # from nothing, an Expert of a few hundred photos would hardly learn to see
+        settings["backbone"] = BackboneConfig(name=backbone.name, weights=str(director_path(job.models)))
+    _train_experts(job, job.budget - max(1, round(DIRECTOR_SHARE * job.budget)), **settings)
+
+
+def _train_heads(job: Job) -> None:
+    """Train Experts with cells as heads on the trunk of the Director that had all of the budget."""
+    _copy_models(job.trained[WHOLE_DIRECTOR.name], job.models)
+    _train_experts(job, HEAD_EPOCHS, trunk="director", head="cells", cells_count=EXPERT_CELLS, learning_rate=HEAD_RATE)
+
+
+def _train_experts(job: Job, epochs: int, **own: object) -> None:
+    """Train all Experts; go on where an earlier attempt stopped.
 
     Raises:
         TrainingError: an Expert failed.
         GeoMindError: the manifest or the settings cannot be used.
     """
     bench, regions = job.bench, job.bench.regions
-    _copy_models(job.trained[DIRECTOR.name], job.models)
-    epochs = job.budget - max(1, round(DIRECTOR_SHARE * job.budget))
-    settings = dict(own)
-    backbone = bench.config(DirectorConfig, seed=job.seed, epochs=1).backbone
-    if backbone.weights == "none":  # from nothing, an Expert of a few hundred photos would hardly learn to see
-        settings["backbone"] = BackboneConfig(name=backbone.name, weights=str(director_path(job.models)))
-    expert = bench.config(ExpertConfig, seed=job.seed, epochs=epochs, **settings)
     with_photos = np.unique(Truth.read(bench.manifest, regions, split="train").region_ids).tolist()
     if all(expert_path(job.models, regions[region_id]).is_file() for region_id in with_photos):
         return
+    config = bench.config(ExpertConfig, seed=job.seed, epochs=epochs, **own)
     outcomes = train_all_experts(
-        bench.manifest, expert, regions=regions, models=job.models, runs=job.runs, progress=job.progress
+        bench.manifest, config, regions=regions, models=job.models, runs=job.runs, progress=job.progress
     )
     if failed := [outcome for outcome in outcomes if isinstance(outcome, Failed)]:
         raise TrainingError(f"Expert {failed[0].name} failed: {failed[0].reason}")
-
-
-def _train_galleries(job: Job) -> None:
-    """Keep what the training photos look like to the Experts with cells."""
-    _copy_models(job.trained[CASCADE_CELLS.name], job.models)
-    make_expert_galleries(
-        job.bench.manifest, regions=job.bench.regions, models=job.models, runs=job.runs, device="cpu",
-        progress=job.progress,
-    )  # fmt: skip
 
 
 def _copy_models(models: Path, to: Path) -> None:
@@ -198,10 +208,10 @@ def unfinished_run(runs: Path, name: str) -> Path | None:
 # ── the ladder ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 DIRECTOR = Training("director", _train_director)
-CASCADE_BOX = Training("experts-box", _train_experts)
-CASCADE_CELLS = Training("experts-cells", partial(_train_experts, head="cells", cells_count=EXPERT_CELLS))
-GALLERIES = Training("galleries", _train_galleries)
+EXPERTS_BOX = Training("experts-box", _train_own_experts)
+EXPERTS_CELLS = Training("experts-cells", partial(_train_own_experts, head="cells", cells_count=EXPERT_CELLS))
 WHOLE_DIRECTOR = Training("director-whole", _train_whole_director)
+HEADS = Training("heads", _train_heads)
 REGRESSION_SQUARE = Training("regression-square", _train_square)
 REGRESSION_VECTOR = Training("regression-vector", _train_vector)
 CELLS = Training("cells", _train_cells)
@@ -230,23 +240,27 @@ LADDER: Sequence[Method] = (
     ),
     Method(
         "cascade-hard-box", "The original: the Director's best region, and a point in the box of its Expert.",
-        _hard_cascade, (DIRECTOR, CASCADE_BOX),
+        _hard_cascade, (DIRECTOR, EXPERTS_BOX),
     ),
     Method(
         "cascade-soft-box", "The same networks: the best place of the Experts of several regions.",
-        _soft_cascade, (DIRECTOR, CASCADE_BOX),
+        _soft_cascade, (DIRECTOR, EXPERTS_BOX),
     ),
     Method(
         "cascade-hard-cells", "The Director's best region, and a cell and offset of its Expert.",
-        _hard_cascade, (DIRECTOR, CASCADE_CELLS),
+        _hard_cascade, (DIRECTOR, EXPERTS_CELLS),
     ),
     Method(
         "cascade-soft-cells", "The same networks: the best place of the Experts of several regions.",
-        _soft_cascade, (DIRECTOR, CASCADE_CELLS),
+        _soft_cascade, (DIRECTOR, EXPERTS_CELLS),
     ),
     Method(
-        "cascade-soft-cells-retrieval", "The same, refined by the training photos most like it in those regions.",
-        _refined_cascade, (DIRECTOR, CASCADE_CELLS, GALLERIES),
+        "cascade-trunk-cells", "The Director with the whole budget, Experts as heads on its trunk; soft routing.",
+        _soft_cascade, (WHOLE_DIRECTOR, HEADS),
+    ),
+    Method(
+        "cascade-trunk-retrieval", "The same, refined by the training photos most like it in those regions.",
+        _refined_cascade, (WHOLE_DIRECTOR, HEADS),
     ),
 )  # fmt: skip
 """Every rung, in the order of the table."""

@@ -16,17 +16,16 @@ from types import MappingProxyType
 import numpy as np
 
 import geomind
-from geomind.baselines import Regression
-from geomind.cascade import Cascade, Geolocator
-from geomind.checkpoints import count_parameters, read_checksum, regression_path
+from geomind.checkpoints import count_parameters
 from geomind.compare.ladder import answer_photos
 from geomind.compare.results import ANSWERS, Costs, Judged, Rung, RungKey, Truth, manifest_hash, read_rung, write_rung
 from geomind.compare.table import Comparison, write_table
 from geomind.data.manifest import read_manifest
 from geomind.data.sources.im2gps import SIZES
-from geomind.errors import CheckpointError, ConfigError, ManifestError
+from geomind.errors import ConfigError, ManifestError
 from geomind.files import make_folder
 from geomind.geography.regions import RegionTable
+from geomind.geolocators import checksums, load_geolocator, weights_of
 from geomind.progress import SILENT, Progress
 
 
@@ -169,31 +168,18 @@ def evaluate_published(
     )
 
 
-def open_models(models: Path) -> Geolocator:
-    """Open whatever a folder of models answers with.
-
-    Raises:
-        CheckpointError: it holds no models, or broken ones.
-        MissingExtraError: the runtime is not installed.
-    """
-    return Regression.load(models) if regression_path(models).is_file() else Cascade.load(models)
-
-
 def _answer(
     models: Path, name: str, protocol: Protocol, truth: Truth, manifest: Path, output: Path, progress: Progress
 ) -> Rung:
-    weights = sorted(models.rglob("*.safetensors"))
-    if not weights:
-        raise CheckpointError(f"There are no models in {models}. Train some, or name another folder with --models.")
-    digest = hashlib.blake2b("".join(read_checksum(path) for path in weights).encode(), digest_size=16).hexdigest()
+    digest = hashlib.blake2b(checksums(models).encode(), digest_size=16).hexdigest()
     settings = {"protocol": protocol.name, "weights": digest, "geomind": geomind.__version__}
     key = RungKey(name, 0, 0, manifest_hash(manifest), settings)
     folder = output / "rungs" / name
     if (rung := read_rung(folder, key, truth)) is not None:
         return rung
     make_folder(folder)
-    answers, speed = answer_photos(open_models(models), truth, manifest, folder / ANSWERS, progress)
-    parameters = sum(count_parameters(path) for path in weights)
+    answers, speed = answer_photos(load_geolocator(models), truth, manifest, folder / ANSWERS, progress)
+    parameters = sum(count_parameters(path) for path in weights_of(models))
     return write_rung(folder, key, Costs(parameters, 0.0, 0, speed), answers, truth)
 
 

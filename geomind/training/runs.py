@@ -70,6 +70,7 @@ class Run:
         run._write_facts(
             {
                 **vars(origin),
+                "freeze": config.freeze,
                 "command": shlex.join(["geomind", *sys.argv[1:]]),
                 "started": _now(),
                 "git_commit": git_commit(),

@@ -31,6 +31,7 @@ ABOUT = Description(
 class Reader:
     """Answers 1 degree north of the place that a photo's red says: its step, see few_photos."""
 
+    extra_columns: tuple[str, ...] = ()
     preprocessing = Preprocessing(image_size=32, mean=(0, 0, 0), std=(1, 1, 1))
 
     def locate(self, pixels: np.ndarray, image_paths: Sequence[str]) -> list[Prediction]:

@@ -17,8 +17,9 @@ from geomind.baselines import Regression
 from geomind.cascade import Cascade
 from geomind.checkpoints import regression_path, save_checkpoint
 from geomind.compare import protocols
-from geomind.compare.protocols import PROTOCOLS, Protocol, evaluate_published, open_models, pick_protocol
+from geomind.compare.protocols import PROTOCOLS, Protocol, evaluate_published, pick_protocol
 from geomind.errors import CheckpointError, ConfigError, ManifestError, OutputError
+from geomind.geolocators import load_geolocator, weights_of
 from geomind.networks import VectorNetwork
 
 TINY = replace(PROTOCOLS["im2gps3k"], photos=30)
@@ -33,9 +34,9 @@ def torch_runs_them(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def regression(tmp_path: Path) -> Path:
     torch.manual_seed(0)
-    folder = tmp_path / "one_network"
+    folder = tmp_path / "one_network" / "regression"
     state = VectorNetwork("scene_net", SIZE).state_dict()
-    save_checkpoint(regression_path(folder), state, describe("regression", REGIONS))
+    save_checkpoint(regression_path(folder.parent), state, describe("regression", REGIONS))
     return folder
 
 
@@ -52,7 +53,7 @@ def test_every_photo_of_the_set_counts(three_splits: Path, regression: Path, mod
     (three_splits.parent / "2-0.png").unlink()
     done = evaluate_published(TINY, three_splits, [models, regression], tmp_path / "out", regions=REGIONS)
     assert done.listed == 24
-    assert done.answered == {"saved_models": 23, "one_network": 23}
+    assert done.answered == {"saved_models": 23, "regression": 23}
     assert done.comparison.photos == 30
     for summary in done.comparison.summaries:
         answered = summary.scores["mean_km"].estimate
@@ -79,10 +80,10 @@ def test_what_was_answered_is_not_asked_again(
     arguments = (TINY, three_splits, [regression], tmp_path / "out")
     before = evaluate_published(*arguments, regions=REGIONS)
     with monkeypatch.context() as patch:
-        patch.setattr(protocols, "open_models", lambda _: pytest.fail("asked again"))
+        patch.setattr(protocols, "load_geolocator", lambda _: pytest.fail("asked again"))
         assert evaluate_published(*arguments, regions=REGIONS).comparison == before.comparison
     state = VectorNetwork("scene_net", SIZE).state_dict()
-    save_checkpoint(regression_path(regression), state, describe("regression", REGIONS))
+    save_checkpoint(regression_path(regression.parent), state, describe("regression", REGIONS))
     with pytest.raises(OutputError, match="another comparison: settings differ"):
         evaluate_published(*arguments, regions=REGIONS)
 
@@ -91,13 +92,18 @@ def test_models_are_needed_each_of_another_name(three_splits: Path, regression: 
     for models in ([], [regression, regression]):
         with pytest.raises(ConfigError, match="each folder by another last name"):
             evaluate_published(TINY, three_splits, models, tmp_path / "out", regions=REGIONS)
-    with pytest.raises(CheckpointError, match="There are no models in"):
+    with pytest.raises(CheckpointError, match="No weights at"):
         evaluate_published(TINY, three_splits, [tmp_path / "none"], tmp_path / "out", regions=REGIONS)
 
 
 def test_whatever_a_folder_holds_is_opened(models: Path, regression: Path) -> None:
-    assert isinstance(open_models(models), Cascade)
-    assert isinstance(open_models(regression), Regression)
+    assert isinstance(load_geolocator(models), Cascade)
+    assert isinstance(load_geolocator(regression), Regression)
+    assert [path.name for path in weights_of(regression)] == ["regression.safetensors"]
+    assert len(weights_of(models)) == 3
+    for more, reason in (({"candidates": 2}, "leave out --candidates"), ({"top_k": 2}, "routes to no Experts")):
+        with pytest.raises(ConfigError, match=reason):
+            load_geolocator(regression, **more)
 
 
 def test_protocols_name_their_source() -> None:

@@ -48,7 +48,7 @@ def _places(data: Path) -> np.ndarray:
 def _answers(data: Path, models: Path) -> np.ndarray:
     import pandas as pd
 
-    regression = Regression.load(models, runtime="torch")
+    regression = Regression.load(regression_path(models), runtime="torch")
     paths = pd.read_csv(data, keep_default_na=False)["image_path"].tolist()
     pixels = np.stack([regression.preprocessing.read(data.parent / path) for path in paths])
     return np.array([answer.place for answer in regression.locate(pixels, paths)])

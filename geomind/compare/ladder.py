@@ -294,7 +294,8 @@ def _make_rung(
             raise
         seconds, seen = seconds + record["seconds"], seen + record["images_seen"]
         trained[training.name] = job.models
-    parameters = sum(map(count_parameters, learned_weights(job.models)))  # the last one's folder holds all that answers
+    # The last training's folder holds all that answers.
+    parameters = sum(map(count_parameters, learned_weights(job.models))) if method.trainings else 0
     folder = make_folder(output / "rungs" / f"{method.name}-{key.seed}")
     answers, speed = answer_photos(method.answer(job), truth, bench.manifest, folder / ANSWERS, progress)
     costs = Costs(parameters=parameters, train_seconds=seconds, images_seen=seen, images_per_s=speed)

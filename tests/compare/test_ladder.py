@@ -114,7 +114,7 @@ def test_a_later_training_finds_the_earlier_ones_and_the_answer_the_last(bench: 
     done = climb(bench, [method], seeds=[0], budget=4, output=tmp_path / "out")
     assert first.jobs[0].models != second.jobs[0].models == answering[0].models
     assert answering[0].trained["trunk"] == first.jobs[0].models
-    assert done.rungs[0].costs.parameters == 30
+    assert done.rungs[0].costs.parameters == 15  # those of the last, which answers
     assert done.rungs[0].costs.images_seen == 96
 
 
@@ -231,8 +231,11 @@ def test_only_runs_that_ended_count_as_seen(tmp_path: Path) -> None:
         ("a", {"photos": 10, "epochs": 3, "finished": "now"}),
         ("b", {"photos": 5, "epochs": 2, "finished": "now"}),
         ("c", {"photos": 99}),
+        ("d", {"photos": 10, "epochs": 60, "finished": "now", "freeze": "backbone"}),
     ):
         (tmp_path / name).mkdir()
         (tmp_path / name / "run.json").write_text(json.dumps({"name": name, "data": "", **facts}))
-    assert photos_seen(tmp_path) == 40
-    assert photos_seen(tmp_path / "none") == 0
+    assert photos_seen(tmp_path, 12) == 40
+    (tmp_path / "features").mkdir()
+    assert photos_seen(tmp_path, 12) == 52  # the one pass over all photos that a frozen trunk takes
+    assert photos_seen(tmp_path / "none", 12) == 0

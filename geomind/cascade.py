@@ -113,6 +113,7 @@ class Cascade:
         top_k: int = 1,
         candidates: int = 0,
         gallery: bool = False,
+        views: int = 1,
     ) -> Cascade:
         """Load the Director of a models folder, and each Expert when the first photo needs it.
 
@@ -127,6 +128,7 @@ class Cascade:
             top_k: How many regions' Experts are asked about a photo; 1 is hard routing.
             candidates: How many places each answer names.
             gallery: Refine their answers by the training photos that look most like it.
+            views: Squares of each photo that are looked at; 1 is the central one.
 
         Raises:
             CheckpointError: there is no Director, a file is broken, an Expert does not fit the Director, or there is no
@@ -155,15 +157,18 @@ class Cascade:
             ),
             {region_id: _head(PlaceHead.load(paths[region_id]), refine.get(region_id)) for region_id in on_trunk},
             regions=description.regions,
-            preprocessing=description.preprocessing,
+            preprocessing=description.preprocessing.model_copy(update={"views": views}),
             region_medians=description.region_medians,
             top_k=top_k,
             candidates=candidates,
         )
 
     def locate(self, pixels: Pixels, image_paths: Sequence[str]) -> list[Prediction]:
-        """Answer where photos were taken: ask the Experts of their regions, choose a place, name it."""
-        probabilities, features = self._director(pixels)
+        """Answer where photos were taken: ask the Experts of their regions, choose a place, name it.
+
+        Each photo is (3, S, S), or (views, 3, S, S), whose answers are averaged.
+        """
+        probabilities, features = self._look(pixels)
         routed = np.argsort(-probabilities, axis=1, kind="stable")[:, : self._top_k]
         candidates = self._ask(pixels, features, routed, np.take_along_axis(probabilities, routed, axis=1))
         places, best = best_places(candidates)
@@ -192,8 +197,14 @@ class Cascade:
 
         Without an Expert, the answer is the region's median place.
         """
-        features = self._director(pixels)[1] if region_id in self._heads else np.empty((len(pixels), 0), np.float32)
+        features = self._look(pixels)[1] if region_id in self._heads else np.empty((len(pixels), 0), np.float32)
         return best_places(self._guess(region_id, pixels, features))[0]
+
+    def _look(self, pixels: Pixels) -> tuple[NDArray[np.float32], Features]:
+        """Ask the Director: (N, regions) probabilities, of all views together, and (N, views x features)."""
+        probabilities, features = self._director(_one_by_one(pixels))
+        means: NDArray[np.float32] = probabilities.reshape(len(pixels), -1, probabilities.shape[1]).mean(axis=1)
+        return means, features.reshape(len(pixels), -1)
 
     def _ask(
         self, pixels: Pixels, features: Features, routed: NDArray[np.int64], shares: NDArray[np.float32]
@@ -214,10 +225,11 @@ class Cascade:
 
     def _guess(self, region_id: int, pixels: Pixels, features: Features) -> Candidates:
         """Ask the Expert of one region; where there is none, its median place is the only candidate."""
+        views = len(_one_by_one(pixels)) // len(pixels)
         if region_id in self._heads:
-            return self._heads[region_id](features)
+            return self._heads[region_id](features.reshape(len(pixels) * views, -1)).of_views(views)
         if region_id in self._experts:
-            return self._experts[region_id](pixels)
+            return self._experts[region_id](_one_by_one(pixels)).of_views(views)
         if region_id not in self._missed:
             self._missed.add(region_id)
             region = self.regions[region_id]
@@ -229,6 +241,11 @@ class Cascade:
                 region.id,
             )
         return Candidates.certain(np.tile(np.array(self.region_medians[region_id]), (len(pixels), 1)))
+
+
+def _one_by_one(pixels: Pixels) -> Pixels:
+    """Give every view as a photo of its own: (N, 3, S, S) or (N, views, 3, S, S) -> (N x views, 3, S, S)."""
+    return pixels.reshape(-1, *pixels.shape[-3:])
 
 
 class _ExpertsOnDisk(Mapping[int, Callable[[Pixels], Candidates]]):

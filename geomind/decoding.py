@@ -53,6 +53,11 @@ class Candidates:
         """Multiply the probabilities of each photo's candidates: (N,)."""
         return Candidates(self.probabilities * np.asarray(shares, dtype=np.float64)[:, None], self.places)
 
+    def of_views(self, views: int) -> Candidates:
+        """Take rows of so many views each as photos, whose views count the same: (N x views, K) -> (N, views x K)."""
+        photos = len(self) // views
+        return Candidates(self.probabilities.reshape(photos, -1) / views, self.places.reshape(photos, -1, 2))
+
     def most_probable(self, count: int) -> tuple[Candidates, NDArray[np.int64]]:
         """Keep so many candidates of each photo, the most probable first; of equals, the one that came first.
 

@@ -27,6 +27,7 @@ def load_geolocator(
     top_k: int = 1,
     candidates: int = 0,
     gallery: bool = False,
+    views: int = 1,
 ) -> Cascade | Hierarchical | Regression:
     """Load what a folder of models holds.
 
@@ -40,6 +41,7 @@ def load_geolocator(
         top_k: How many regions' Experts a cascade asks about a photo.
         candidates: How many places each answer names.
         gallery: Refine a cascade's answers by the training photos that look most like a photo.
+        views: Squares of each photo that are looked at; 1 is the central one.
 
     Raises:
         CheckpointError: there are no models, or they are broken or do not fit each other.
@@ -50,7 +52,7 @@ def load_geolocator(
     if single is None:
         return Cascade.load(
             models, runtime=runtime, precision=precision, device=device, threads=threads, max_memory_mb=max_memory_mb,
-            top_k=top_k, candidates=candidates, gallery=gallery,
+            top_k=top_k, candidates=candidates, gallery=gallery, views=views,
         )  # fmt: skip
     if top_k > 1:
         raise ConfigError(f"{models} holds one network, which routes to no Experts: leave out --routing and --top-k.")
@@ -59,10 +61,12 @@ def load_geolocator(
     where = pick_device_name(device)
     if single.name == HIERARCHICAL:
         return Hierarchical.load(
-            single, where, runtime=runtime, precision=precision, threads=threads, candidates=candidates
+            single, where, runtime=runtime, precision=precision, threads=threads, candidates=candidates, views=views
         )
-    if candidates:
-        raise ConfigError(f"{models} holds a regression, which knows one place for each photo: leave out --candidates.")
+    if candidates or views > 1:
+        raise ConfigError(
+            f"{models} holds a regression, which knows one place for each photo: leave out --candidates and --views."
+        )
     return Regression.load(single, runtime=runtime, precision=precision, device=where, threads=threads)
 
 

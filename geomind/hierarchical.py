@@ -35,12 +35,19 @@ class Hierarchical:
         extra_columns: What its predictions say beside those of others.
     """
 
-    def __init__(self, run: Network, head: PlaceHead, *, candidates: int = 0) -> None:
-        """Join an encoder, which gives features, and the head that answers from them; name so many candidates."""
+    def __init__(self, run: Network, head: PlaceHead, *, candidates: int = 0, views: int = 1) -> None:
+        """Join an encoder, which gives features, and the head that answers from them.
+
+        Args:
+            run: Pixels -> its answer, and (N, features).
+            head: Features -> logits and offsets of cells.
+            candidates: How many places each answer names.
+            views: Squares of each photo that are looked at; 1 is the central one.
+        """
         assert head.code is not None
         self.memory_mb = run.memory_mb
         self.regions = head.description.regions
-        self.preprocessing = head.description.preprocessing
+        self.preprocessing = head.description.preprocessing.model_copy(update={"views": views})
         self._run, self._head, self._code, self._named = run, head, head.code, candidates
         self._levels = tuple(level.name for level in self._code.tree.levels)
         columns = tuple(name for name in CELL_COLUMNS if name.partition("_cell")[0] in self._levels)
@@ -56,6 +63,7 @@ class Hierarchical:
         precision: Precision = "fp32",
         threads: int | None = None,
         candidates: int = 0,
+        views: int = 1,
     ) -> Hierarchical:
         """Load a hierarchical network from its weights file.
 
@@ -66,6 +74,7 @@ class Hierarchical:
             precision: What its encoder counts in.
             threads: Cores it uses; None for all.
             candidates: How many places each answer names.
+            views: Squares of each photo that are looked at.
 
         Raises:
             CheckpointError: the file is missing, broken, or no hierarchical network's.
@@ -81,16 +90,18 @@ class Hierarchical:
             threads=threads,
             device=device,
         )
-        return cls(run, head, candidates=candidates)
+        return cls(run, head, candidates=candidates, views=views)
 
     def locate(self, pixels: NDArray[np.float32], image_paths: Sequence[str]) -> list[Prediction]:
         """Answer where photos were taken: the best place, and the cells at every level that it lies in."""
-        outputs = self._head.outputs(self._run(pixels)[1])
-        shares = self._code.probabilities(outputs)
-        candidates = Candidates(shares, self._code.places(outputs))
+        views = self.preprocessing.views
+        outputs = self._head.outputs(self._run(pixels.reshape(-1, *pixels.shape[-3:]))[1])
+        of_view = self._code.probabilities(outputs)
+        candidates = Candidates(of_view, self._code.places(outputs)).of_views(views)
+        shares = of_view.reshape(len(pixels), views, -1).mean(axis=1)
         places, best = best_places(candidates)
         named = distinct_places(candidates, self._named)
-        cells = _cells(self._code, shares, best)
+        cells = _cells(self._code, shares, best % shares.shape[1])
         return self._with_regions(
             [
                 Prediction(

@@ -156,11 +156,17 @@ class Preprocessing(BaseModel):
     resample: Literal["bilinear", "bicubic"] = "bicubic"
     """Kernel of the resize; the ImageNet weights of EfficientNet were trained with bicubic."""
 
-    def square(self, image: Image.Image) -> Image.Image:
-        """Cut the central square and resize it, in one pass: RGB of any shape -> RGB, image_size x image_size."""
+    views: int = Field(default=1, ge=1, le=16)
+    """Squares of a photo that are looked at: 1 is the central one; several are spread evenly over its longer side."""
+
+    def square(self, image: Image.Image, at: float = 0.5) -> Image.Image:
+        """Cut a square and resize it, in one pass: RGB of any shape -> RGB, image_size x image_size.
+
+        It is as large as fits and lies at a share of the way along the longer side: 0.5 is the centre.
+        """
         width, height = image.size
         side = min(width, height)
-        left, top = (width - side) / 2, (height - side) / 2
+        left, top = (width - side) * at, (height - side) * at
         kernel = Image.Resampling[self.resample.upper()]
         size = (self.image_size, self.image_size)
         # A gap of 2 shrinks by whole numbers first, down to twice the size: faster, and looks the same (Pillow's docs).
@@ -173,11 +179,13 @@ class Preprocessing(BaseModel):
         return np.ascontiguousarray((np.asarray(image, dtype=np.float32) * scale - shift).transpose(2, 0, 1))
 
     def pixels(self, image: Image.Image) -> NDArray[np.float32]:
-        """Turn an RGB photo of any shape into the network's input: (3, image_size, image_size)."""
-        return self.normalize(self.square(image))
+        """Turn an RGB photo of any shape into the network's input: (3, S, S), or (views, 3, S, S) of several views."""
+        if self.views == 1:
+            return self.normalize(self.square(image))
+        return np.stack([self.normalize(self.square(image, at)) for at in np.linspace(0, 1, self.views)])
 
     def read(self, path: Path | str | bytes) -> NDArray[np.float32]:
-        """Read a photo, or the bytes of one, as the network's input: (3, image_size, image_size).
+        """Read a photo, or the bytes of one, as the network's input: (3, S, S), or (views, 3, S, S) of several views.
 
         Raises:
             PhotoError: the photo cannot be read; the message is the reason.

@@ -755,3 +755,17 @@ def test_a_large_folder_is_sorted_in_blocks_as_a_small_one(names: list[str]) -> 
     ):
         found = [name for name, _ in photos._entries("folder", set())]
     assert found == sorted(f"{name}.jpg" for name in names if not f"{name}.jpg".startswith("._"))
+
+
+@pytest.mark.parametrize("upright", [False, True])
+def test_several_views_are_spread_over_the_longer_side(upright: bool) -> None:
+    stripes = np.zeros((20, 60, 3), np.uint8)
+    for third in range(3):
+        stripes[:, 20 * third : 20 * third + 20] = 100 * third
+    photo = Image.fromarray(stripes.transpose(1, 0, 2) if upright else stripes)
+    preprocessing = Preprocessing(image_size=8, mean=(0, 0, 0), std=(1, 1, 1), views=3)
+    views = preprocessing.pixels(photo)
+    assert views.shape == (3, 3, 8, 8)
+    np.testing.assert_allclose(views[:, :, 2:-2, 2:-2].mean(axis=(1, 2, 3)), np.array([0, 100, 200]) / 255, atol=1e-6)
+    one = preprocessing.model_copy(update={"views": 1}).pixels(photo)
+    np.testing.assert_array_equal(views[1], one)  # the middle one is what one view sees

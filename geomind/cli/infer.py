@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -150,6 +150,16 @@ def infer(
             rich_help_panel=_MORE,
         ),
     ] = False,
+    views: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=16,
+            help="Squares of each photo that are looked at, spread over its longer side; 1 is the central one. Each "
+            "costs a photo's time.",
+            rich_help_panel=_MORE,
+        ),
+    ] = 1,
     map_page: Annotated[
         Path | None,
         typer.Option(
@@ -203,16 +213,18 @@ def infer(
     from geomind.predictions import refuse_output
 
     photos = _photos(images_dir, photo_list)
-    asked = top_k if routing == "soft" else 1
-    made_with = {
-        "set of weights": checksums(models),
-        "--runtime": runtime,
-        "--precision": precision,
-        "--device": device,
-        "--routing": f"{routing}, {asked}",
-        "--candidates": str(candidates),
-        "--gallery": str(gallery),
+    how: dict[str, Any] = {
+        "runtime": runtime,
+        "precision": precision,
+        "device": device,
+        "max_memory_mb": max_memory,
+        "top_k": top_k if routing == "soft" else 1,
+        "candidates": candidates,
+        "gallery": gallery,
+        "views": views,
     }
+    made_with = {"set of weights": checksums(models)}
+    made_with |= {_OPTIONS.get(name, f"--{name}"): str(value) for name, value in how.items() if name != "max_memory_mb"}
     if engine_name == "ray":
         if watch or format not in (None, "parquet") or map_page is not None or write_exif is not None or xmp:
             raise ConfigError("--engine ray writes Parquet and nothing else. `geomind convert` makes the rest of it.")
@@ -223,20 +235,14 @@ def infer(
             output,
             models,
             address=address,
-            runtime=runtime,
-            precision=precision,
-            device=device,
             batch_size=batch_size,
             workers=workers,
             threads=threads,
-            max_memory_mb=max_memory,
-            top_k=asked,
-            candidates=candidates,
-            gallery=gallery,
             resume=resume,
             overwrite=overwrite,
             made_with=made_with,
             progress=bars(),
+            **how,
         )
         _tell(done)
         return
@@ -250,17 +256,7 @@ def infer(
         if map_page is not None:
             refuse_existing(map_page, overwrite=overwrite)
     workers, threads = _share_cores(runtime, precision, device, workers, threads)
-    geolocator = load_geolocator(
-        models,
-        runtime=runtime,
-        precision=precision,
-        device=device,
-        threads=threads,
-        max_memory_mb=max_memory,
-        top_k=asked,
-        candidates=candidates,
-        gallery=gallery,
-    )
+    geolocator = load_geolocator(models, threads=threads, **how)
     if watch and images_dir is not None:
         _watch(images_dir, output, geolocator, batch_size, workers, interval)
         return
@@ -279,6 +275,10 @@ def infer(
         progress=bars(),
     )
     _tell(done, said)
+
+
+_OPTIONS = {"top_k": "--routing or --top-k"}
+"""What an option is called that is not called like its value's name here."""
 
 
 def _tell(done: Inference, said: Sequence[str] = ()) -> None:

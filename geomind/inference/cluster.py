@@ -70,6 +70,7 @@ def infer_on_ray(
     top_k: int = 1,
     candidates: int = 0,
     gallery: bool = False,
+    views: int = 1,
     resume: bool = False,
     overwrite: bool = False,
     made_with: Mapping[str, str] | None = None,
@@ -97,6 +98,7 @@ def infer_on_ray(
         top_k: How many regions' Experts a cascade asks about a photo.
         candidates: How many places each answer names.
         gallery: Refine a cascade's answers by the training photos that look most like a photo.
+        views: Squares of each photo that are looked at; 1 is the central one.
         resume: Go on with an unfinished inference of the same photos, if there is one.
         overwrite: Replace an existing output, or an unfinished one.
         made_with: What else the answers depend on, in words, as the engine takes it.
@@ -150,6 +152,7 @@ def infer_on_ray(
                     "top_k": top_k,
                     "candidates": candidates,
                     "gallery": gallery,
+                    "views": views,
                 },
                 batch_size=batch_size,
                 workers=workers or crew.cpus,

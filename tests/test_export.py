@@ -41,7 +41,7 @@ def in_cells(region_id: int) -> tuple[CellsNetwork, Description]:
     """Make an Expert that answers in 30 cells: of one level for an odd region, else of two; some near each other."""
     random = np.random.default_rng(region_id)
     places = np.stack([random.uniform(-85, 85, 300), random.uniform(-180, 180, 300)], axis=1)
-    places[:150] = [10.0, 179.0] + random.normal(0, 0.8, (150, 2))
+    places[:150] = random.normal((10.0, 179.0), 0.8, (150, 2))
     places[:, 1] = (places[:, 1] + 180) % 360 - 180
     levels = {"city": 30} if region_id % 2 else {"region": 5, "city": 30}
     code = CellCode.fit(CellTree.fit(places, levels), places)

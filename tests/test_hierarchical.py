@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from geomind.checkpoints import hierarchical_path, load_checkpoint, save_checkpoint
-from geomind.errors import CheckpointError
+from geomind.errors import CheckpointError, ConfigError
 from geomind.geography.cell_code import CellCode
 from geomind.geography.cells import CellTree
 from geomind.geography.regions import default_regions
@@ -34,7 +34,7 @@ def towns() -> np.ndarray:
     return np.repeat(centres, 5, axis=0) + random.normal(0, 0.3, (60, 2))
 
 
-TREE = CellTree.fit((towns() + [0, 180]) % [360, 360] - [0, 180], LEVELS)
+TREE = CellTree.fit(towns(), LEVELS)
 CODE = CellCode.fit(
     TREE.named(
         [[f"{name} {cell}" for cell in range(len(level))] for name, level in zip(LEVELS, TREE.levels, strict=True)]
@@ -153,5 +153,10 @@ def test_what_is_no_hierarchical_network_is_refused(path: Path, models: Path, tm
             load_hierarchical_network(path)
     for cells in (None, {}, {**CODE.to_dict(), "scale_km": [1.0]}):
         save_checkpoint(path, state, about.model_copy(update={"cells": cells}))
-        with pytest.raises(CheckpointError, match="hold no (box|cells)"):
+        with pytest.raises(CheckpointError, match=r"hold no (box|cells)"):
             Hierarchical.load(path)
+
+
+def test_there_is_no_int8_of_it(path: Path) -> None:
+    with pytest.raises(ConfigError, match="int8 is for cascades"):
+        Hierarchical.load(path, runtime="onnx", precision="int8")

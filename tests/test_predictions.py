@@ -225,7 +225,7 @@ def test_columns_beside_those_of_every_prediction_are_named_and_stay_without_row
 
 def test_the_columns_of_cells_are_the_levels_of_the_hierarchy():
     levels = ("country", "region", "city")
-    assert CELL_COLUMNS == tuple(f"{level}_cell{more}" for level in levels for more in ("", "_probability"))
+    assert tuple(f"{level}_cell{more}" for level in levels for more in ("", "_probability")) == CELL_COLUMNS
     assert CANDIDATE_COLUMNS == ("candidates",)
     assert not {*COLUMNS, *TRUTH_COLUMNS} & {*CELL_COLUMNS, *CANDIDATE_COLUMNS}
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Run as Typed
 from few_photos import PLACES, REGIONS, Interrupted, edit, write_photos
+from PIL import Image
 
 from geomind.checkpoints import director_path, expert_path, hierarchical_path, read_description
 from geomind.cli import progress
@@ -16,6 +19,8 @@ from geomind.config import DirectorConfig, load_config
 from geomind.geography.cells import CellTree
 from geomind.predictions import CANDIDATE_COLUMNS, CELL_COLUMNS, COLUMNS, read_predictions
 from geomind.training import runs
+
+ROOT = Path(__file__).parents[2]
 
 TINY = ["--set", "backbone.name=scene_net", "--set", "backbone.weights=none", "--set", "image_size=32",
         "--set", "max_epochs=2", "--set", "workers=0", "--set", "device=cpu", "--set", "batch_size=4"]  # fmt: skip
@@ -184,6 +189,12 @@ def test_the_hierarchical_network_from_a_manifest_to_rows(geomind: Typed, data: 
     code, _, stderr = geomind(*words, "--output", "b.csv", "--routing", "soft")
     assert code == 1
     assert "holds one network, which routes to no Experts: leave out --routing and --top-k" in error(stderr)
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "hierarchical.md").read_text("utf-8"), re.DOTALL)
+    Image.open(data.parent / "6-3.png").save("photo.jpg")
+    names: dict[str, Any] = {}
+    exec(example, names)
+    assert names["answer"].image_path == "photo.jpg"
+    assert names["answer"].candidates
 
 
 def test_an_interrupted_hierarchy_goes_on(geomind: Typed, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-import dataclasses
 import csv
+import dataclasses
 import os
 import signal
 import subprocess

@@ -102,10 +102,12 @@ def best_places(candidates: Candidates, *, near_km: float = NEAR_KM) -> tuple[Po
 
 
 def distinct_places(candidates: Candidates, count: int, *, near_km: float = NEAR_KM) -> Candidates:
-    """Choose several places for each photo, further than ``near_km`` from each other: -> (N, count).
+    """Choose several places for each photo: -> (N, count).
 
     The first is that of ``best_places``. With those near it, whose probabilities are added to its own, it is then taken
-    out, and so on; where nothing is left, the probability is 0.
+    out, and so on; where nothing is left, the probability is 0. So the best candidates of any two are further than
+    ``near_km`` from each other. What comes first has the highest expected GeoScore, and not always the highest
+    probability: it counts what lies around it.
     """
     left = candidates.most_probable(MOST_WEIGHED)[0]
     photos, distance_km = np.arange(len(left)), _between(left.places)

@@ -20,6 +20,7 @@ from geomind.director import Director, load_director_network
 from geomind.errors import MissingExtraError, PhotoError
 from geomind.expert import load_expert_network
 from geomind.files import atomic_path
+from geomind.geography.cell_code import FURTHEST, CellCode
 from geomind.geography.sphere import haversine_km
 from geomind.photos import Preprocessing, find_photos
 from geomind.progress import SILENT, Progress
@@ -70,7 +71,8 @@ def export_models(
 ) -> list[Exported]:
     """Make the ONNX files of the Director and of all Experts, and `models.json`, which says how they go together.
 
-    An Expert on the Director's trunk has no file: `models.json` holds its last layer.
+    An Expert on the Director's trunk has no file: `models.json` holds its last layer. What an Expert's numbers mean is
+    said by its box, or by its cells.
 
     Args:
         models: The folder of models.
@@ -114,7 +116,7 @@ def export_models(
             if region.id in experts:
                 path = experts[region.id]
                 own = read_description(path)
-                expert = {"box": own.box}
+                expert = {"box": own.box} if own.cells is None else {"cells": _describe_cells(own.cell_code)}
                 if own.trunk is None:
                     expert["file"] = export(path, load_expert_network)
                 else:
@@ -126,6 +128,16 @@ def export_models(
     with atomic_path(target / "models.json") as temporary:
         temporary.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     return exported
+
+
+def _describe_cells(code: CellCode) -> dict[str, Any]:
+    """Say all that it takes to read an Expert's numbers as places, and nothing of how the cells came about."""
+    return {
+        "chains": code.tree.chains.tolist(),
+        "centres": code.tree.levels[-1].centres.tolist(),
+        "scale_km": code.scale_km.tolist(),
+        "furthest": FURTHEST,
+    }
 
 
 def quantize_models(models: Path | str, photos: Path | str, *, seed: int = 0, progress: Progress = SILENT) -> Int8Cost:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from geomind.checkpoints import load_checkpoint, load_network
 from geomind.decoding import Candidates, best_places, distinct_places
+from geomind.errors import ConfigError
 from geomind.geography.cell_code import CellCode
 from geomind.heads import PlaceHead
 from geomind.predictions import CANDIDATE_COLUMNS, CELL_COLUMNS, Prediction, candidates_text, name_places
@@ -78,9 +79,11 @@ class Hierarchical:
 
         Raises:
             CheckpointError: the file is missing, broken, or no hierarchical network's.
-            ConfigError: the runtime cannot do this.
+            ConfigError: the runtime cannot do this, or int8 is asked for.
             MissingExtraError: the runtime is not installed.
         """
+        if precision == "int8":
+            raise ConfigError("int8 is for cascades: `geomind export` makes it of a Director and Experts. Take bf16.")
         head = PlaceHead.load(path, "hierarchical")
         run = open_network(
             path,

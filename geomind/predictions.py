@@ -184,12 +184,13 @@ def write_predictions(
         path: where to; .csv, .parquet, .geojson, .kml or .gpx.
         overwrite: replace an existing file.
         with_truth: write the columns of the truth; ``None`` decides by the first prediction.
-        extra_columns: those of ``CELL_COLUMNS`` and ``CANDIDATE_COLUMNS`` to write besides; ``None`` decides likewise.
+        extra_columns: those of ``CELL_COLUMNS`` and ``CANDIDATE_COLUMNS`` to write besides; ``None`` decides by the
+            first prediction too, and ``extra_columns_of`` by all.
         format: the format, whatever the ending.
 
     Raises:
         OutputError: the path exists, cannot be written, or has another ending.
-        ValueError: a prediction knows its truth where the columns for it are not there.
+        ValueError: a prediction knows its truth, its cells or candidates where the columns for it are not there.
     """
     path = Path(path)
     refuse_output(path, overwrite=overwrite, format=format)
@@ -198,21 +199,26 @@ def write_predictions(
     if with_truth is None:
         with_truth = first is not None and first.truth is not None
     if extra_columns is None:
-        extra_columns = () if first is None else _extra_columns_of(first)
+        extra_columns = extra_columns_of(() if first is None else (first,))
     if first is not None:
         rows = itertools.chain([first], rows)
     columns = (*COLUMNS, *extra_columns, *(TRUTH_COLUMNS if with_truth else ()))
     write = _writer(format or _FORMAT_OF_ENDING[path.suffix.lower()])
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        return write(rows if with_truth else _without_truth(rows), columns, file)
+        return write(_nothing_left_out(rows, columns), columns, file)
 
 
-def _extra_columns_of(prediction: Prediction) -> tuple[str, ...]:
-    """Say which columns a prediction needs beside those of every one."""
-    groups = (CELL_COLUMNS, CANDIDATE_COLUMNS)
-    return tuple(
-        name for group in groups if any(getattr(prediction, name) is not None for name in group) for name in group
-    )
+def extra_columns_of(predictions: Iterable[Prediction]) -> tuple[str, ...]:
+    """Say which columns predictions need beside those of every one: all of a group of which one is needed."""
+    groups = [CELL_COLUMNS, CANDIDATE_COLUMNS]
+    needed: list[tuple[str, ...]] = []
+    for prediction in predictions:
+        for group in [group for group in groups if any(getattr(prediction, name) is not None for name in group)]:
+            groups.remove(group)
+            needed.append(group)
+        if not groups:
+            break
+    return tuple(name for group in (CELL_COLUMNS, CANDIDATE_COLUMNS) if group in needed for name in group)
 
 
 def refuse_output(path: Path | str, *, overwrite: bool, format: FileFormat | None = None) -> None:  # noqa: A002
@@ -240,10 +246,15 @@ def _writer(format: FileFormat) -> Callable[[Iterable[Prediction], Sequence[str]
     return {"csv": csv_rows.write, "geojson": geojson.write, "kml": kml.write, "gpx": gpx.write}[format]
 
 
-def _without_truth(predictions: Iterable[Prediction]) -> Iterator[Prediction]:
+def _nothing_left_out(predictions: Iterable[Prediction], columns: Sequence[str]) -> Iterator[Prediction]:
+    no_truth = TRUTH_COLUMNS[0] not in columns
+    absent = [name for name in CELL_COLUMNS + CANDIDATE_COLUMNS if name not in columns]
     for prediction in predictions:
-        if prediction.truth is not None:
+        if no_truth and prediction.truth is not None:
             raise ValueError(f"{prediction.image_path} knows its truth and the first row did not: say with_truth=True.")
+        for name in absent:
+            if getattr(prediction, name) is not None:
+                raise ValueError(f"{prediction.image_path} has a {name} and no column for it: say extra_columns=….")
         yield prediction
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from geomind.predictions import Prediction
+from geomind.predictions import CELL_COLUMNS, Prediction
 
 ANSWER = Prediction(
     image_path="iceland/a.jpg",
@@ -32,6 +32,7 @@ texts = (any_text | tricky_text).filter(bool)
 def predictions(draw, *, with_truth: bool) -> Prediction:
     place = draw(st.none() | points)
     truth = draw(points) if with_truth else (None, None)
+    cells = {name: draw(st.none() | (shares if name.endswith("probability") else texts)) for name in CELL_COLUMNS}
     radii = sorted(draw(st.tuples(distances, distances)))
     return Prediction(
         image_path=draw(texts),
@@ -46,6 +47,8 @@ def predictions(draw, *, with_truth: bool) -> Prediction:
         radius_km_90=radii[1],
         confidence=draw(st.none() | shares),
         error=draw(st.none() | texts) if place else draw(texts),
+        candidates=draw(st.none() | texts),
+        **cells,
         true_latitude=truth[0],
         true_longitude=truth[1],
     )

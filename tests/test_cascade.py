@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from geomind.checkpoints import (
     save_checkpoint,
     state_checksum,
 )
+from geomind.decoding import Candidates
 from geomind.director import Director
 from geomind.errors import CheckpointError
 from geomind.expert import Expert
@@ -47,15 +49,20 @@ class CountingExpert:
         self.place = place
         self.calls: list[int] = []
 
-    def __call__(self, pixels: np.ndarray) -> np.ndarray:
+    def __call__(self, pixels: np.ndarray) -> Candidates:
         self.calls.append(len(pixels))
-        return np.tile(self.place, (len(pixels), 1))
+        return Candidates.certain(np.tile(self.place, (len(pixels), 1)))
 
 
-def cascade(experts: dict[int, Callable[[np.ndarray], np.ndarray]]) -> Cascade:
+def cascade(experts: dict[int, Callable[[np.ndarray], Candidates]], **routing: int) -> Cascade:
     medians = {region.id: (-10.0, 20.0) for region in REGIONS.regions}
     return Cascade(
-        director, experts, regions=REGIONS, preprocessing=Preprocessing(image_size=SIZE), region_medians=medians
+        director,
+        experts,
+        regions=REGIONS,
+        preprocessing=Preprocessing(image_size=SIZE),
+        region_medians=medians,
+        **routing,
     )
 
 
@@ -211,8 +218,126 @@ def test_experts_that_were_not_asked_for_long_make_room(
 def test_experts_in_memory_are_asked_first() -> None:
     asked: list[int] = []
 
-    def expert(region_id: int) -> Callable[[np.ndarray], np.ndarray]:
-        return lambda pixels: asked.append(region_id) or np.zeros((len(pixels), 2))
+    def expert(region_id: int) -> Callable[[np.ndarray], Candidates]:
+        return lambda pixels: asked.append(region_id) or Candidates.certain(np.zeros((len(pixels), 2)))
 
     cascade({9: expert(9), 2: expert(2), 6: expert(6)}).locate(painted(2, 6, 9, 2), list("abcd"))
     assert asked == [9, 2, 6]
+
+
+# ── soft routing ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+OSLO, TOKYO, NAIROBI = (59.91, 10.75), (35.68, 139.69), (-1.29, 36.82)
+
+
+def believing(shares: dict[int, float]) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """A Director that says the same of every photo."""
+
+    def answer(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        probabilities = np.zeros((len(pixels), len(REGIONS)), dtype=np.float32)
+        for region_id, share in shares.items():
+            probabilities[:, region_id] = share
+        return probabilities, pixels[:, 0, 0, :4]
+
+    return answer
+
+
+def soft(
+    shares: dict[int, float], experts: dict[int, Callable[[np.ndarray], Candidates]], top_k: int = 3, **more: int
+) -> Cascade:
+    asked = cascade(experts, top_k=top_k, **more)
+    asked._director = believing(shares)
+    return asked
+
+
+class InCells:
+    """An Expert that gives several places, each with a probability."""
+
+    def __init__(self, *rows: tuple[tuple[float, float], float]) -> None:
+        self.rows = rows
+        self.calls: list[int] = []
+
+    def __call__(self, pixels: np.ndarray) -> Candidates:
+        self.calls.append(len(pixels))
+        probabilities = np.tile([share for _, share in self.rows], (len(pixels), 1))
+        return Candidates(probabilities, np.tile([place for place, _ in self.rows], (len(pixels), 1, 1)))
+
+
+def test_soft_routing_of_a_sure_region_is_hard_routing() -> None:
+    experts = {2: CountingExpert(OSLO), 6: CountingExpert(TOKYO), 9: InCells((NAIROBI, 0.8), ((-4.04, 39.66), 0.2))}
+    for sure in (2, 6, 9, 4):  # an Expert, another, one with cells, a region's median
+        shares = {2: 0.0, 6: 0.0, 9: 0.0, sure: 1.0}
+        (hard,) = soft(shares, experts, top_k=1).locate(painted(0), ["a"])
+        assert soft(shares, experts).locate(painted(0), ["a"]) == [hard]
+        assert hard.region_id == sure
+        assert hard.error == (REGION_MEDIAN if sure == 4 else None)
+
+
+def test_the_region_is_that_of_the_place_that_was_chosen() -> None:
+    """Tokyo has the most probable region, yet the two others agree on a place."""
+    oslo = (59.95, 10.9)
+    experts = {2: CountingExpert(OSLO), 6: CountingExpert(TOKYO), 9: CountingExpert(oslo)}
+    shares = {6: 0.4, 2: 0.35, 9: 0.25}
+    (hard,) = soft(shares, experts, top_k=1).locate(painted(0), ["a"])
+    (found,) = soft(shares, experts).locate(painted(0), ["a"])
+    assert hard.region_id == 6
+    assert (found.region_id, found.region_name) == (2, REGIONS[2].name)
+    assert found.region_probability == pytest.approx(0.35)
+    assert found.latitude is not None
+    assert 59.91 < found.latitude < 59.95  # blended, for they are near
+    (two,) = soft(shares, experts, top_k=2).locate(painted(0), ["a"])
+    assert two.region_id == 6  # the third was not asked
+
+
+def test_a_region_without_an_expert_stands_in_with_its_median(heard: pytest.LogCaptureFixture) -> None:
+    experts = {2: CountingExpert(OSLO)}
+    (found,) = soft({2: 0.6, 4: 0.4}, experts, top_k=2).locate(painted(0), ["a"])
+    assert (found.region_id, found.error) == (2, None)
+    assert "train-expert --region 4" in heard.text
+    (found,) = soft({2: 0.3, 4: 0.7}, experts, top_k=2).locate(painted(0), ["a"])
+    assert (found.region_id, found.error, found.place) == (4, REGION_MEDIAN, (-10.0, 20.0))
+
+
+def test_experts_with_boxes_and_cells_are_asked_once_and_mix() -> None:
+    box, cells = CountingExpert(OSLO), InCells((TOKYO, 0.7), ((43.06, 141.35), 0.3))
+    asked = cascade({2: box, 6: cells}, top_k=2)
+    shares = np.zeros((4, len(REGIONS)), dtype=np.float32)
+    shares[:, 2], shares[:, 6] = [0.9, 0.2, 0.9, 0.2], [0.1, 0.8, 0.1, 0.8]
+    asked._director = lambda pixels: (shares, pixels[:, 0, 0, :4])
+    found = asked.locate(painted(0, 0, 0, 0), list("abcd"))
+    assert [p.region_id for p in found] == [2, 6, 2, 6]
+    assert [p.place for p in found] == [OSLO, TOKYO, OSLO, TOKYO]
+    assert (box.calls, cells.calls) == ([4], [4])
+
+
+def test_more_regions_than_there_are_is_all_of_them() -> None:
+    experts = {region.id: CountingExpert((float(region.id), 0.0)) for region in REGIONS.regions}
+    (found,) = cascade(experts, top_k=99).locate(painted(7), ["a"])
+    assert all(expert.calls == [1] for expert in experts.values())
+    assert found.region_id in range(13)
+
+
+def test_candidates_are_named_where_they_are_asked_for() -> None:
+    experts = {2: CountingExpert(OSLO), 6: CountingExpert(TOKYO), 9: CountingExpert(NAIROBI)}
+    shares = {2: 0.5, 6: 0.3, 9: 0.2}
+    asked = soft(shares, experts, candidates=2)
+    assert asked.extra_columns == ("candidates",)
+    (found,) = asked.locate(painted(0), ["a"])
+    assert json.loads(found.candidates or "") == [
+        {"latitude": 59.91, "longitude": 10.75, "probability": 0.5},
+        {"latitude": 35.68, "longitude": 139.69, "probability": 0.3},
+    ]
+    plain = soft(shares, experts)
+    assert plain.extra_columns == ()
+    assert plain.locate(painted(0), ["a"])[0].candidates is None
+
+
+def test_a_models_folder_routes_softly(models: Path, pixels: np.ndarray) -> None:
+    names = [str(i) for i in range(len(pixels))]
+    hard = Cascade.load(models, candidates=3).locate(pixels, names)
+    found = Cascade.load(models, top_k=13, candidates=3).locate(pixels, names)
+    for one, other in zip(hard, found, strict=True):
+        assert len(json.loads(one.candidates or "")) == 1
+        rows = json.loads(other.candidates or "")
+        assert (rows[0]["latitude"], rows[0]["longitude"]) == (other.latitude, other.longitude)
+        assert sum(row["probability"] for row in rows) <= 1 + 1e-5

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
-from geomind.config import DirectorConfig, ExpertConfig, load_config, to_yaml
+from geomind.config import DirectorConfig, ExpertConfig, HierarchicalConfig, load_config, to_yaml
 from geomind.errors import ConfigError
 
 
@@ -70,3 +71,35 @@ def test_a_file_without_settings_is_refused(tmp_path: Path, text: str) -> None:
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValidationError):
         DirectorConfig().seed = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["levels={}"], "levels needs at least one level"),
+        (["levels={country: 8, city: 4}"], "each as many cells as the one above or more"),
+        (["levels={country: 0, city: 4}"], "at least one level"),
+        (["levels={village: 8}"], "village"),
+        (
+            ["levels={country: 2, city: 4}", "level_weights={country: 1}"],
+            "level_weights says nothing of the level city",
+        ),
+        (["level_weights={country: -1, region: 0, city: 1}"], "a level's weight is 0 or more"),
+        (["select=accuracy"], "no one accuracy; select its best epoch by loss or geoscore"),
+        (
+            ["freeze=backbone"],
+            "freeze=backbone would keep untrained attention; take pooling=average, or freeze=blocks:N",
+        ),
+        (["cells.min_photos=0"], "min_photos"),
+        (["tree=clusters"], "administrative"),
+    ],
+)
+def test_a_hierarchy_that_contradicts_itself_is_one_line(overrides: list[str], said: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(said)) as refused:
+        load_config(HierarchicalConfig, None, overrides)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_frozen_encoder_of_a_hierarchy_averages() -> None:
+    config = load_config(HierarchicalConfig, None, ["freeze=backbone", "pooling=average", "levels={city: 5}"])
+    assert config.levels == {"city": 5}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import json
 import math
 import os
 import re
@@ -18,9 +19,13 @@ from some_predictions import ANSWER, predictions, texts
 
 from geomind.errors import ManifestError, OutputError
 from geomind.predictions import (
+    CANDIDATE_COLUMNS,
+    CELL_COLUMNS,
     COLUMNS,
     TRUTH_COLUMNS,
     Prediction,
+    candidates_text,
+    extra_columns_of,
     name_places,
     read_predictions,
     write_predictions,
@@ -112,7 +117,8 @@ def test_any_predictions_read_back_as_they_were(tmp_path_factory, with_truth):
 
     @given(st.lists(predictions(with_truth=with_truth), max_size=4))
     def check(written):
-        assert write_predictions(written, path, overwrite=True) == len(written)
+        extra = extra_columns_of(written)
+        assert write_predictions(written, path, overwrite=True, extra_columns=extra) == len(written)
         assert read_predictions(path) == written
         path.read_bytes().decode("utf-8", "strict")
 
@@ -173,6 +179,64 @@ def test_truth_columns_are_written_where_the_first_row_knows_its_truth(tmp_path)
         write_predictions([ANSWER, knowing], tmp_path / "mixed.csv")
     assert write_predictions([ANSWER, knowing], tmp_path / "mixed.csv", with_truth=True) == 2
     assert read_predictions(tmp_path / "mixed.csv") == [ANSWER, knowing]
+
+
+def test_cells_and_candidates_are_columns_where_the_first_row_has_them(tmp_path):
+    celled = dataclasses.replace(ANSWER, country_cell="France", country_cell_probability=0.5, city_cell="12")
+    named = dataclasses.replace(ANSWER, candidates=candidates_text([(1, 2, 0.75)]))
+    for rows, extra in (
+        ([celled, ANSWER], CELL_COLUMNS),
+        ([named, ANSWER], CANDIDATE_COLUMNS),
+        ([dataclasses.replace(celled, candidates="[]")], CELL_COLUMNS + CANDIDATE_COLUMNS),
+        ([ANSWER], ()),
+    ):
+        write_predictions(rows, tmp_path / "p.csv", overwrite=True)
+        header = (tmp_path / "p.csv").read_text("utf-8").splitlines()[0]
+        assert header == ",".join(COLUMNS + extra)
+    knowing = dataclasses.replace(named, true_latitude=64, true_longitude=-22)
+    write_predictions([knowing], tmp_path / "p.csv", overwrite=True)
+    header = (tmp_path / "p.csv").read_text("utf-8").splitlines()[0]
+    assert header == ",".join(COLUMNS + CANDIDATE_COLUMNS + TRUTH_COLUMNS)
+    assert read_predictions(tmp_path / "p.csv") == [knowing]
+
+
+def test_no_cell_is_dropped_that_comes_late(tmp_path):
+    """The first photo was broken, and so its file had no column for the others' cells."""
+    broken = Prediction(image_path="0.jpg", error="broken")
+    celled = dataclasses.replace(ANSWER, region_cell="Bavaria", region_cell_probability=0.25)
+    named = dataclasses.replace(ANSWER, candidates="[]")
+    for late in (celled, named):
+        with pytest.raises(ValueError, match="no column for it: say extra_columns"):
+            write_predictions([broken, late], tmp_path / "p.csv")
+    assert not (tmp_path / "p.csv").exists()
+    rows = [broken, named, celled]
+    assert extra_columns_of([broken]) == ()
+    assert extra_columns_of(iter(rows)) == CELL_COLUMNS + CANDIDATE_COLUMNS
+    write_predictions(rows, tmp_path / "p.csv", extra_columns=extra_columns_of(rows))
+    assert read_predictions(tmp_path / "p.csv") == rows
+
+
+def test_columns_beside_those_of_every_prediction_are_named_and_stay_without_rows(tmp_path):
+    write_predictions([], tmp_path / "p.csv", extra_columns=CANDIDATE_COLUMNS)
+    assert (tmp_path / "p.csv").read_text("utf-8").splitlines() == [",".join(COLUMNS + CANDIDATE_COLUMNS)]
+    write_predictions([ANSWER], tmp_path / "q.parquet", extra_columns=("city_cell", "city_cell_probability"))
+    assert read_predictions(tmp_path / "q.parquet") == [ANSWER]
+
+
+def test_the_columns_of_cells_are_the_levels_of_the_hierarchy():
+    levels = ("country", "region", "city")
+    assert tuple(f"{level}_cell{more}" for level in levels for more in ("", "_probability")) == CELL_COLUMNS
+    assert CANDIDATE_COLUMNS == ("candidates",)
+    assert not {*COLUMNS, *TRUTH_COLUMNS} & {*CELL_COLUMNS, *CANDIDATE_COLUMNS}
+
+
+def test_candidates_are_json_of_six_decimals():
+    text = candidates_text([(59.9138688, 10.7522454, 0.70000001), (-0.5, 180, 0.3)])
+    assert json.loads(text) == [
+        {"latitude": 59.913869, "longitude": 10.752245, "probability": 0.7},
+        {"latitude": -0.5, "longitude": 180, "probability": 0.3},
+    ]
+    assert candidates_text([]) == "[]"
 
 
 def test_no_rows_is_a_header(tmp_path):

@@ -13,7 +13,15 @@ import pytest
 from ruamel.yaml import YAML
 
 import geomind
-from geomind.config import AUGMENT_POLICIES, DirectorConfig, ExpertConfig, TrainingConfig, load_config
+from geomind.config import (
+    AUGMENT_POLICIES,
+    CellsConfig,
+    DirectorConfig,
+    ExpertConfig,
+    HierarchicalConfig,
+    TrainingConfig,
+    load_config,
+)
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "geomind"
@@ -93,7 +101,12 @@ SHIPPED = sorted((ROOT / "configs").glob("*.yaml"))
 
 
 def _kind(path: Path) -> type[TrainingConfig]:
-    return {"director": DirectorConfig, "expert": ExpertConfig}[path.stem.split("_")[0]]
+    kinds: dict[str, type[TrainingConfig]] = {
+        "director": DirectorConfig,
+        "expert": ExpertConfig,
+        "hierarchical": HierarchicalConfig,
+    }
+    return kinds[path.stem.split("_")[0]]
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
@@ -106,7 +119,7 @@ def _keys(values: dict[str, Any]) -> dict[str, Any]:
     return {key: _keys(value) if isinstance(value, dict) else None for key, value in values.items()}
 
 
-@pytest.mark.parametrize("name", ["director", "expert"])
+@pytest.mark.parametrize("name", ["director", "expert", "hierarchical"])
 def test_shipped_settings_are_the_defaults(name: str) -> None:
     path = ROOT / "configs" / f"{name}.yaml"
     assert load_config(_kind(path), path) == _kind(path)()
@@ -124,11 +137,11 @@ def test_original_recipes_are_what_they_were(name: str) -> None:
         assert config.balanced_sampler
         assert config.class_weights == "inverse"
     if isinstance(config, ExpertConfig):
-        assert (config.loss, config.box_quantile, config.box_padding) == ("mse", 0, 0)
+        assert (config.head, config.loss, config.box_quantile, config.box_padding) == ("box", "mse", 0, 0)
 
 
 def test_every_setting_says_what_it_is() -> None:
-    for kind in (DirectorConfig, ExpertConfig):
+    for kind in (DirectorConfig, ExpertConfig, HierarchicalConfig, CellsConfig):
         assert all(info.description for info in kind.model_fields.values())
 
 

@@ -53,7 +53,7 @@ def convert(
     """Turn predictions into other formats, a map, or positions in photos."""
     from geomind.cli.progress import bars
     from geomind.files import refuse_existing
-    from geomind.predictions import iter_predictions, refuse_output, write_predictions
+    from geomind.predictions import extra_columns_of, iter_predictions, refuse_output, write_predictions
 
     ways = [exif is not None, in_place, xmp]
     if output is None and map_page is None and not any(ways):
@@ -70,7 +70,12 @@ def convert(
     if output is not None:
         with_truth = any(each.truth is not None for each in iter_predictions(predictions))
         rows = write_predictions(
-            iter_predictions(predictions), output, overwrite=overwrite, format=output_format, with_truth=with_truth
+            iter_predictions(predictions),
+            output,
+            overwrite=overwrite,
+            format=output_format,
+            with_truth=with_truth,
+            extra_columns=extra_columns_of(iter_predictions(predictions)),
         )
         print(f"{rows:,} rows: {output}")
     if map_page is not None:

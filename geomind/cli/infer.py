@@ -130,8 +130,14 @@ def infer(
         ),
     ] = "hard",
     top_k: Annotated[
-        int, typer.Option(min=2, help="With --routing soft: regions whose Experts are asked.", rich_help_panel=_MORE)
-    ] = 3,
+        int | None,
+        typer.Option(
+            min=2,
+            help="With --routing soft: regions whose Experts are asked; 3 if left out.",
+            rich_help_panel=_MORE,
+            show_default=False,
+        ),
+    ] = None,
     candidates: Annotated[
         int,
         typer.Option(
@@ -213,12 +219,14 @@ def infer(
     from geomind.predictions import refuse_output
 
     photos = _photos(images_dir, photo_list)
+    if top_k is not None and routing == "hard":
+        raise ConfigError("--top-k is for --routing soft; hard routing asks one Expert.")
     how: dict[str, Any] = {
         "runtime": runtime,
         "precision": precision,
         "device": device,
         "max_memory_mb": max_memory,
-        "top_k": top_k if routing == "soft" else 1,
+        "top_k": 1 if routing == "hard" else top_k or 3,
         "candidates": candidates,
         "gallery": gallery,
         "views": views,

@@ -233,16 +233,18 @@ def _settings(
     kind: type[AnyConfig], config: Path | None, set_: Sequence[str] | None, select: str | None, resume: Path | None
 ) -> AnyConfig:
     """Read the settings that are asked for; a training to resume has its own, which these come on top of."""
-    from geomind.config import DirectorConfig, load_config
+    from geomind.config import DirectorConfig, ExpertConfig, HierarchicalConfig, load_config
     from geomind.errors import ConfigError
     from geomind.training.runs import Run
 
     overrides = [*(set_ or ()), *_short("select", select)]
     if config is None and resume is not None:
         name = Run(resume).facts["name"]
-        if (name == "director") != (kind is DirectorConfig):
-            other = "train-director" if name == "director" else "train-expert"
-            raise ConfigError(f"{resume} is another training: it trains {name}; go on with it by `geomind {other}`.")
+        trained = name.partition("-")[0]
+        kinds = {"director": DirectorConfig, "expert": ExpertConfig, "hierarchical": HierarchicalConfig}
+        if kind is not kinds.get(trained):
+            by = f"; go on with it by `geomind train-{trained}`" if trained in kinds else ""
+            raise ConfigError(f"{resume} is another training: it trains {name}{by}.")
         config = Run(resume).settings
     return load_config(kind, config, overrides)
 

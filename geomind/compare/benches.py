@@ -16,7 +16,7 @@ from geomind.errors import OutputError
 from geomind.geography.regions import RegionTable, default_regions
 from geomind.progress import SILENT, Progress
 
-WORLD_PHOTOS, EARTH_TILES, QUICK_PHOTOS = 7500, 3000, 2000
+WORLD_PHOTOS, EARTH_TILES, QUICK_PHOTOS = 5000, 3000, 2000
 """How many photos each bench has, and how many with ``quick``."""
 
 BUDGET, QUICK_BUDGET = 16, 12

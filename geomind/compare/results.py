@@ -20,7 +20,7 @@ from geomind.geography import places
 from geomind.geography.regions import NO_REGION, RegionTable
 from geomind.geography.sphere import Points
 from geomind.metrics import Distances, distances_km, score_photos
-from geomind.predictions import Prediction, read_predictions, write_predictions
+from geomind.predictions import Prediction, extra_columns_of, read_predictions, write_predictions
 
 Flags = NDArray[np.bool_]
 """(n,) one a photo."""
@@ -199,7 +199,8 @@ def write_rung(folder: Path, key: RungKey, costs: Costs, answers: Sequence[Predi
         dataclasses.replace(answer, true_latitude=latitude, true_longitude=longitude)
         for answer, (latitude, longitude) in zip(answers, truth.points.tolist(), strict=True)
     )
-    write_predictions(with_truth, folder / ANSWERS, overwrite=True, with_truth=True)
+    extra = extra_columns_of(answers)
+    write_predictions(with_truth, folder / ANSWERS, overwrite=True, with_truth=True, extra_columns=extra)
     record = {"key": dataclasses.asdict(key), "costs": dataclasses.asdict(costs), "scores": rung.flat()}
     with atomic_path(folder / RECORD) as temporary:
         temporary.write_text(json.dumps(record, indent=2, allow_nan=False) + "\n", encoding="utf-8")

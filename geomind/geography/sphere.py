@@ -78,12 +78,12 @@ def destination(points: ArrayLike, bearing: ArrayLike, distance_km: ArrayLike) -
     latitude, longitude = np.moveaxis(np.radians(np.asarray(points, dtype=np.float64)), -1, 0)
     theta = np.radians(np.asarray(bearing, dtype=np.float64))
     angle = np.asarray(distance_km, dtype=np.float64) / EARTH_RADIUS_KM
-    sin_latitude = np.sin(latitude) * np.cos(angle) + np.cos(latitude) * np.sin(angle) * np.cos(theta)
-    end_latitude = np.arcsin(np.clip(sin_latitude, -1, 1))
-    end_longitude = longitude + np.arctan2(
-        np.sin(theta) * np.sin(angle) * np.cos(latitude), np.cos(angle) - np.sin(latitude) * np.sin(end_latitude)
-    )
-    return np.stack([np.degrees(end_latitude), wrap_longitude(np.degrees(end_longitude))], axis=-1)
+    north = np.sin(angle) * np.cos(theta)
+    x = np.cos(latitude) * np.cos(angle) - np.sin(latitude) * north  # turned so that the start is on meridian 0
+    y = np.sin(angle) * np.sin(theta)
+    z = np.sin(latitude) * np.cos(angle) + np.cos(latitude) * north
+    end = from_unit_vectors(np.stack(np.broadcast_arrays(x, y, z), axis=-1))
+    return np.stack([end[..., 0], wrap_longitude(np.degrees(longitude) + end[..., 1])], axis=-1)
 
 
 def displacement_km(origins: ArrayLike, points: ArrayLike) -> NDArray[np.float64]:

@@ -39,11 +39,13 @@ class Origin:
     data_hash: str
     """Hash of the manifest's bytes."""
     regions: str
-    """Fingerprint of the table of regions, and of the cells that it answers with, if any."""
+    """Fingerprint of the table of regions."""
     trunk: str
     """Checksum of the image encoder's weights before training."""
     photos: int
     validation_photos: int
+    cells: str = ""
+    """Fingerprint of the cells that it answers with, where these do not follow from manifest and settings."""
 
 
 @dataclass(frozen=True)
@@ -163,6 +165,8 @@ class Run:
             return "its image encoder started from other weights"
         if self.facts.get("data_hash") != origin.data_hash:
             return f"its manifest was another, or {origin.data} has changed since"
+        if self.facts.get("cells", "") != origin.cells:
+            return "it answers with other cells than --cells, or its lack, says"
         if self.facts.get("photos") != origin.photos:  # of the same manifest: another Director routes them
             return f"it learned from {self.facts.get('photos')} photos, not {origin.photos}"
         before = load_config(type(config), self.settings)

@@ -72,7 +72,7 @@ class Stage:
     weights: Path
     """Where the best weights go."""
     cells: str = ""
-    """Fingerprint of the cells that it answers with, if any."""
+    """Fingerprint of the cells that it answers with, where these do not follow from manifest and settings."""
     often: NDArray[np.float64] | None = None
     """(training photos,) how often each is drawn."""
 
@@ -153,9 +153,10 @@ def origin_of(
         trunk=state_checksum(network.backbone.state_dict()),
         data=str(photos.manifest.absolute()),
         data_hash=photos.manifest_hash,
-        regions=regions.fingerprint + cells,
+        regions=regions.fingerprint,
         photos=len(photos.train),
         validation_photos=len(photos.validation),
+        cells=cells,
     )
 
 

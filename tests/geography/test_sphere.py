@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from geomind.geography import sphere
@@ -105,3 +105,40 @@ def test_median_of_nothing_is_refused() -> None:
         sphere.geodesic_median(np.empty((0, 2)))
     with pytest.raises(ValueError, match="no points"):
         sphere.geodesic_median([(1, 1)], weights=[0])
+
+
+@given(points, points)
+@example((90.0, 0.0), (89.0, 120.0))
+@example((-90.0, 77.0), (0.0, 10.0))
+@example((0.0, 179.9), (0.0, -179.9))
+@example((10.0, 20.0), (10.0, 20.0))
+def test_a_displacement_leads_from_one_place_to_the_other(a: tuple[float, float], b: tuple[float, float]) -> None:
+    distance = float(sphere.haversine_km(a, b))
+    assume(distance < HALF_TURN_KM - 1)  # the antipode lies in every direction
+    displacement = sphere.displacement_km(a, b)
+    assert np.hypot(*displacement) == pytest.approx(distance, abs=1e-9)
+    assert float(sphere.haversine_km(sphere.displaced(a, displacement), b)) < 1e-3
+
+
+@given(points, st.floats(-10_000, 10_000), st.floats(-10_000, 10_000))
+@example((90.0, 0.0), 100.0, 0.0)
+@example((0.0, 180.0), 500.0, 0.0)
+def test_a_place_lies_as_far_east_and_north_as_it_was_displaced(
+    origin: tuple[float, float], east: float, north: float
+) -> None:
+    place = sphere.displaced(origin, (east, north))
+    assert abs(place[0]) <= 90
+    assert abs(place[1]) <= 180
+    assert float(sphere.haversine_km(origin, place)) == pytest.approx(np.hypot(east, north), abs=1e-3)
+    if abs(origin[0]) < 89.9:  # at a pole itself east has no direction but that of the longitude, which is still kept
+        assert sphere.displacement_km(origin, place) == pytest.approx((east, north), abs=1e-2)
+
+
+def test_displacements_of_known_places() -> None:
+    one = sphere.KM_PER_DEGREE
+    assert sphere.displacement_km((0, 0), (1, 0)) == pytest.approx((0, one))
+    assert sphere.displacement_km((0, 179.5), (0, -179.5)) == pytest.approx((one, 0))
+    assert sphere.displacement_km((0, 5), (0, 5)).tolist() == [0, 0]
+    grid = sphere.displacement_km(np.zeros((3, 1, 2)), np.array([(2.0, 0.0), (0.0, 2.0)]))  # broadcasting
+    assert grid.shape == (3, 2, 2)
+    assert grid[1] == pytest.approx(np.array([(0, 2 * one), (2 * one, 0)]))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import os
 import signal
 import subprocess
@@ -20,7 +21,7 @@ from geomind.errors import OutputError, PhotoError
 from geomind.inference import engine, partial
 from geomind.inference.photo_list import ListOfPhotos
 from geomind.photos import Preprocessing
-from geomind.predictions import Prediction, read_predictions
+from geomind.predictions import CANDIDATE_COLUMNS, Prediction, read_predictions
 from geomind.progress import Advance
 
 
@@ -235,6 +236,29 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(
     assert (done.photos, done.located, done.failed, done.fallbacks) == (12, 11, 1, 1)
     assert sum(geolocator.batches) + 2 * sum(stops) in (11, 12)  # none twice; the broken photo is in some window
     assert not list(tmp_path.glob("*.unfinished"))
+
+
+class Naming(Stopping):
+    """Names candidates besides."""
+
+    extra_columns = CANDIDATE_COLUMNS
+
+    def locate(self, pixels: np.ndarray, image_paths: Sequence[str]) -> list[Prediction]:
+        found = super().locate(pixels, image_paths)
+        return [dataclasses.replace(each, candidates=f'[{{"latitude":{each.latitude}}}]') for each in found]
+
+
+def test_columns_of_its_own_survive_a_stop_and_a_broken_first_photo(folder: Path, tmp_path: Path) -> None:
+    (folder / "0.png").write_bytes(b"broken")
+    whole, output = tmp_path / "whole.csv", tmp_path / "p.csv"
+    engine.infer(folder, whole, Naming(99, KeyboardInterrupt()), batch_size=2)
+    with pytest.raises(KeyboardInterrupt):
+        engine.infer(folder, output, Naming(2, KeyboardInterrupt()), batch_size=2, workers=1)
+    engine.infer(folder, output, Naming(99, KeyboardInterrupt()), batch_size=2, resume=True)
+    assert output.read_bytes() == whole.read_bytes()
+    rows = read_predictions(output)
+    assert [row.candidates is None for row in rows] == [row.latitude is None for row in rows]
+    assert any(row.candidates for row in rows)
 
 
 def test_a_stop_before_the_first_row_leaves_nothing(folder: Path, tmp_path: Path) -> None:

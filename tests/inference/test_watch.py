@@ -13,7 +13,7 @@ from PIL import Image
 from geomind.errors import OutputError, PhotoError
 from geomind.inference import engine, watch
 from geomind.photos import Preprocessing
-from geomind.predictions import COLUMNS, Prediction, read_predictions
+from geomind.predictions import CANDIDATE_COLUMNS, COLUMNS, Prediction, read_predictions
 
 
 class Anywhere:
@@ -180,3 +180,17 @@ def test_a_full_disk_leaves_whole_rows(folder: Path, tmp_path: Path) -> None:
     assert there == ["0.png", "1.png", "2.png", "3.png"][: len(there)]
     run(folder, output)
     assert names(output) == [f"{i}.png" for i in range(6)]
+
+
+def test_columns_of_its_own_are_those_of_the_file(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "p.csv"
+    run(folder, output)
+    monkeypatch.setattr(Anywhere, "extra_columns", CANDIDATE_COLUMNS)
+    with pytest.raises(OutputError, match="its columns are not"):  # they begin with others
+        watch.watch(folder, output, Anywhere())
+    run(folder, tmp_path / "q.csv")
+    header = (tmp_path / "q.csv").read_text().splitlines()[0]
+    assert header == ",".join(COLUMNS + CANDIDATE_COLUMNS)
+    assert run(folder, tmp_path / "q.csv").asked == []

@@ -19,8 +19,17 @@ from some_predictions import ANSWER, predictions, texts
 from geomind.errors import ManifestError, OutputError
 from geomind.outputs import parquet
 from geomind.outputs.words import describe, unicode_text, xml_text
-from geomind.predictions import COLUMNS, TRUTH_COLUMNS, Prediction, read_predictions, write_predictions
+from geomind.predictions import (
+    CANDIDATE_COLUMNS,
+    CELL_COLUMNS,
+    COLUMNS,
+    TRUTH_COLUMNS,
+    Prediction,
+    read_predictions,
+    write_predictions,
+)
 
+EXTRA = CELL_COLUMNS + CANDIDATE_COLUMNS
 KML, GPX = "{http://www.opengis.net/kml/2.2}", "{http://www.topografix.com/GPX/1/1}"
 NASTY = [
     "</name><script>.jpg", "a&b.jpg", "]]>.jpg", 'q"\'.jpg', "caf\udce9.jpg", "\x00\x01\x1f\ufffe.jpg", "\r\n\t.jpg",
@@ -44,7 +53,7 @@ def test_any_predictions_read_back_from_parquet(tmp_path_factory, with_truth):
 
     @given(st.lists(predictions(with_truth=with_truth), max_size=4))
     def check(written):
-        assert write_predictions(written, path, overwrite=True) == len(written)
+        assert write_predictions(written, path, overwrite=True, extra_columns=EXTRA) == len(written)
         assert read_predictions(path) == written
 
     check()
@@ -106,11 +115,11 @@ def features(path: Path) -> list[dict]:
 @given(st.lists(predictions(with_truth=False), max_size=4))
 def test_geojson_is_valid_and_has_every_photo(tmp_path_factory, written):
     path = tmp_path_factory.getbasetemp() / "p.geojson"
-    assert write_predictions(written, path, overwrite=True) == len(written)
+    assert write_predictions(written, path, overwrite=True, extra_columns=EXTRA) == len(written)
     for feature, prediction in zip(features(path), written, strict=True):
         assert set(feature) == {"type", "geometry", "properties"}  # RFC 7946, 3.2
         assert feature["type"] == "Feature"
-        assert tuple(feature["properties"]) == COLUMNS
+        assert tuple(feature["properties"]) == COLUMNS + EXTRA
         assert feature["properties"]["image_path"] == unicode_text(prediction.image_path)
         assert feature["properties"]["region_id"] == prediction.region_id
         if prediction.place is None:
@@ -126,7 +135,7 @@ def test_geojson_is_valid_and_has_every_photo(tmp_path_factory, written):
 @given(st.lists(predictions(with_truth=True), max_size=3))
 def test_kml_is_valid_and_has_every_photo(tmp_path_factory, written):
     path = tmp_path_factory.getbasetemp() / "p.kml"
-    assert write_predictions(written, path, overwrite=True) == len(written)
+    assert write_predictions(written, path, overwrite=True, extra_columns=EXTRA) == len(written)
     root = ElementTree.parse(path).getroot()
     assert root.tag == KML + "kml"
     (document,) = root
@@ -136,7 +145,7 @@ def test_kml_is_valid_and_has_every_photo(tmp_path_factory, written):
         order = [child.tag.removeprefix(KML) for child in placemark]  # the schema gives this order
         assert order == ["name", "description", "ExtendedData", *(["Point"] if prediction.answered else [])]
         data = {each.get("name"): each[0].text for each in placemark.find(KML + "ExtendedData")}
-        assert set(data) <= {*COLUMNS, *TRUTH_COLUMNS}
+        assert set(data) <= {*COLUMNS, *EXTRA, *TRUTH_COLUMNS}
         if prediction.place is not None:
             longitude, latitude = placemark.findtext(f"{KML}Point/{KML}coordinates").split(",")
             assert (float(latitude), float(longitude)) == prediction.place
@@ -150,7 +159,7 @@ def test_kml_is_valid_and_has_every_photo(tmp_path_factory, written):
 @example([dataclasses.replace(ANSWER, longitude=180), dataclasses.replace(ANSWER, longitude=-1e-6)])
 def test_gpx_is_valid_and_counts_photos_without_a_place(tmp_path_factory, written):
     path = tmp_path_factory.getbasetemp() / "p.gpx"
-    assert write_predictions(written, path, overwrite=True) == len(written)
+    assert write_predictions(written, path, overwrite=True, extra_columns=EXTRA) == len(written)
     root = ElementTree.parse(path).getroot()
     assert (root.tag, root.get("version"), root.get("creator")) == (GPX + "gpx", "1.1", "GeoMind")
     metadata, *waypoints = root

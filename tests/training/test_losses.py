@@ -12,8 +12,11 @@ from hypothesis.extra.numpy import arrays
 
 from geomind.config import DirectorConfig, ExpertConfig, load_config
 from geomind.geography.boxes import Box
+from geomind.geography.cell_code import CellCode
+from geomind.geography.cells import CellTree
 from geomind.geography.sphere import haversine_km
 from geomind.training.losses import (
+    cells_loss,
     director_loss,
     double_corrections,
     expert_loss,
@@ -223,3 +226,70 @@ def test_great_circle_learns_a_place() -> None:
         (slope,) = torch.autograd.grad(loss(logits.sigmoid(), targets).sum(), logits)
         logits = logits.detach() - slope / (5 + step)
     assert haversine_km(OCEANIA.denormalize(logits.sigmoid().numpy()), place) < 50
+
+
+PLACES = [(0.0, 0.0), (0.0, 0.8), (1.0, 10.0), (1.0, 11.0), (50.0, 10.0), (51.0, 10.0), (50.0, 30.0), (52.0, 31.0)]
+CODE = CellCode.fit(CellTree.fit(PLACES, {"country": 2, "city": 4}), PLACES)
+ONE_LEVEL = CellCode.fit(CellTree.fit(PLACES, {"city": 4}), PLACES)
+answers = arrays(np.float32, (5, CODE.outputs), elements=st.floats(-30, 30, width=32))
+true_places = st.lists(st.sampled_from(PLACES), min_size=5, max_size=5)
+
+
+@given(arrays(np.float32, (5, ONE_LEVEL.outputs), elements=st.floats(-30, 30, width=32)), true_places)
+def test_one_level_of_cells_without_smoothing_is_cross_entropy(
+    outputs: np.ndarray, points: list[tuple[float, float]]
+) -> None:
+    targets = torch.from_numpy(ONE_LEVEL.targets(points))
+    loss = cells_loss(ONE_LEVEL, [2.0], offset_weight=0)(torch.from_numpy(outputs), targets)
+    by_hand = F.cross_entropy(torch.from_numpy(outputs[:, :4]), targets[:, 0].long(), reduction="none")
+    assert loss.dtype == torch.float32
+    assert torch.allclose(loss, 2 * by_hand, atol=1e-4)
+
+
+def test_the_levels_and_the_offset_add_up() -> None:
+    outputs = torch.randn(8, CODE.outputs, generator=torch.Generator().manual_seed(0))
+    targets = torch.from_numpy(CODE.targets(PLACES))
+    city = targets[:, 0].long()
+    country = torch.from_numpy(CODE.tree.chains[:, 0])[city]
+    offsets = torch.stack([outputs[row, 6 + 2 * cell : 8 + 2 * cell] for row, cell in enumerate(city.tolist())])
+    by_hand = (
+        0.5 * F.cross_entropy(outputs[:, :2], country, reduction="none")
+        + 2 * F.cross_entropy(outputs[:, 2:6], city, reduction="none")
+        + 3 * F.smooth_l1_loss(offsets, targets[:, 1:], reduction="none").sum(dim=1)
+    )
+    assert torch.allclose(cells_loss(CODE, [0.5, 2], offset_weight=3)(outputs, targets), by_hand, atol=1e-5)
+
+
+@given(answers, true_places, st.sampled_from([0.0, 50.0, 1000.0]), st.sampled_from([0.0, 0.5, 2.0]))
+def test_gradients_are_finite_and_only_the_true_cells_offset_learns(
+    outputs: np.ndarray, points: list[tuple[float, float]], smoothing_km: float, gamma: float
+) -> None:
+    answer = torch.from_numpy(outputs).requires_grad_()
+    targets = torch.from_numpy(CODE.targets(points))
+    loss = cells_loss(CODE, [0.5, 1], offset_weight=1, smoothing_km=smoothing_km, focal_gamma=gamma)
+    loss(answer, targets).sum().backward()
+    assert answer.grad is not None
+    assert answer.grad.isfinite().all()
+    moved = answer.grad[:, 6:].reshape(5, 4, 2).abs().sum(dim=2) > 0
+    others = torch.ones(5, 4, dtype=torch.bool)
+    others[torch.arange(5), targets[:, 0].long()] = False
+    assert not (moved & others).any()
+
+
+@pytest.mark.parametrize("smoothing_km", [1.0, 100.0, 5000.0])
+def test_smoothed_labels_sum_to_1_and_do_not_contradict(smoothing_km: float) -> None:
+    """Where all logits but one are equal, the gradient with respect to a logit is p - t, which shows the labels t."""
+    targets = torch.from_numpy(CODE.targets(PLACES))
+    outputs = torch.zeros(8, CODE.outputs, requires_grad=True)
+    cells_loss(CODE, [1, 1], offset_weight=0, smoothing_km=smoothing_km)(outputs, targets).sum().backward()
+    assert outputs.grad is not None
+    country, city = 1 / 2 - outputs.grad[:, :2], 1 / 4 - outputs.grad[:, 2:6]
+    assert torch.allclose(country.sum(dim=1), torch.ones(8), atol=1e-6)
+    assert torch.allclose(city.sum(dim=1), torch.ones(8), atol=1e-6)
+    parents = CODE.tree.levels[1].parents
+    for cell in range(2):
+        assert torch.allclose(country[:, cell], city[:, parents == cell].sum(dim=1), atol=1e-6)
+    true = targets[:, 0].long()
+    assert (city.argmax(dim=1) == true).all()
+    shares = np.exp(-CODE.centre_distances_km[true] / smoothing_km)
+    assert city.detach().numpy() == pytest.approx(shares / shares.sum(axis=1, keepdims=True), abs=1e-6)

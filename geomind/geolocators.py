@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from geomind.baselines import Regression
 from geomind.cascade import Cascade, expert_paths
@@ -16,58 +18,56 @@ HIERARCHICAL, REGRESSION = "hierarchical.safetensors", "regression.safetensors"
 """The files that make a folder of models one network's."""
 
 
-def load_geolocator(
-    models: Path | str,
-    *,
-    runtime: Runtime = "auto",
-    precision: Precision = "fp32",
-    device: Device = "cpu",
-    threads: int | None = None,
-    max_memory_mb: int | None = None,
-    top_k: int = 1,
-    candidates: int = 0,
-    gallery: bool = False,
-    views: int = 1,
-) -> Cascade | Hierarchical | Regression:
-    """Load what a folder of models holds.
+@dataclass(frozen=True, kw_only=True)
+class Answering:
+    """How photos are answered, whoever answers."""
 
-    Args:
-        models: The folder: with a Director, and Experts beside it; or with the weights of a hierarchical network.
-        runtime: Who runs the networks; `auto` takes the quickest that is installed.
-        precision: What they count in.
-        device: `cpu`, `cuda`, or `auto` for a GPU where there is one.
-        threads: Cores that they use; None for all.
-        max_memory_mb: What the networks of a cascade may take together.
-        top_k: How many regions' Experts a cascade asks about a photo.
-        candidates: How many places each answer names.
-        gallery: Refine a cascade's answers by the training photos that look most like a photo.
-        views: Squares of each photo that are looked at; 1 is the central one.
+    runtime: Runtime = "auto"
+    """Who runs the networks; `auto` takes the quickest that is installed."""
+    precision: Precision = "fp32"
+    """What they count in."""
+    device: Device = "cpu"
+    """`cpu`, `cuda`, or `auto` for a GPU where there is one."""
+    threads: int | None = None
+    """Cores that the networks use; None for all."""
+    max_memory_mb: int | None = None
+    """What the networks of a cascade may take together."""
+    top_k: int = 1
+    """How many regions' Experts a cascade asks about a photo; 1 is hard routing."""
+    candidates: int = 0
+    """How many places each answer names."""
+    gallery: bool = False
+    """Refine a cascade's answers by the training photos that look most like a photo."""
+    views: int = 1
+    """Squares of each photo that are looked at; 1 is the central one."""
+
+
+def load_geolocator(models: Path | str, how: Answering | None = None) -> Cascade | Hierarchical | Regression:
+    """Load what a folder of models holds: a Director with Experts beside it, or the weights of one network.
 
     Raises:
         CheckpointError: there are no models, or they are broken or do not fit each other.
-        ConfigError: a GPU is asked for and there is none, the runtime cannot do this, or one network is asked to route.
+        ConfigError: a GPU is asked for and there is none, the runtime cannot do this, or one network is asked for what
+            only a cascade does.
         MissingExtraError: the runtime is not installed.
     """
+    how = how or Answering()
     single = _one_network(models)
     if single is None:
-        return Cascade.load(
-            models, runtime=runtime, precision=precision, device=device, threads=threads, max_memory_mb=max_memory_mb,
-            top_k=top_k, candidates=candidates, gallery=gallery, views=views,
-        )  # fmt: skip
-    if top_k > 1:
+        return Cascade.load(models, **vars(how))
+    if how.top_k > 1:
         raise ConfigError(f"{models} holds one network, which routes to no Experts: leave out --routing and --top-k.")
-    if gallery:
+    if how.gallery:
         raise ConfigError(f"{models} holds one network, and galleries are of a cascade's Experts: leave out --gallery.")
-    where = pick_device_name(device)
+    run: dict[str, Any] = {"runtime": how.runtime, "precision": how.precision, "threads": how.threads}
+    run["device"] = pick_device_name(how.device)
     if single.name == HIERARCHICAL:
-        return Hierarchical.load(
-            single, where, runtime=runtime, precision=precision, threads=threads, candidates=candidates, views=views
-        )
-    if candidates or views > 1:
+        return Hierarchical.load(single, candidates=how.candidates, views=how.views, **run)
+    if how.candidates or how.views > 1:
         raise ConfigError(
             f"{models} holds a regression, which knows one place for each photo: leave out --candidates and --views."
         )
-    return Regression.load(single, runtime=runtime, precision=precision, device=where, threads=threads)
+    return Regression.load(single, **run)
 
 
 def check_models(models: Path | str) -> Description:

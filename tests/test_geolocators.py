@@ -11,7 +11,7 @@ from few_photos import REGIONS
 from geomind.cascade import Cascade
 from geomind.checkpoints import director_path, expert_path, save_checkpoint
 from geomind.errors import CheckpointError, ConfigError
-from geomind.geolocators import check_models, checksums, load_geolocator
+from geomind.geolocators import Answering, check_models, checksums, load_geolocator
 from geomind.hierarchical import Hierarchical
 
 
@@ -34,8 +34,8 @@ def single(tmp_path: Path) -> Path:
 
 
 def test_the_folder_tells_who_answers(models: Path, single: Path) -> None:
-    assert isinstance(load_geolocator(models, runtime="torch"), Cascade)
-    found = load_geolocator(single, runtime="torch", candidates=2)
+    assert isinstance(load_geolocator(models, Answering(runtime="torch")), Cascade)
+    found = load_geolocator(single, Answering(runtime="torch", candidates=2))
     assert isinstance(found, Hierarchical)
     assert found.extra_columns == ("country_cell", "country_cell_probability", "candidates")
     assert check_models(models).kind == "director"
@@ -44,8 +44,8 @@ def test_the_folder_tells_who_answers(models: Path, single: Path) -> None:
 
 def test_one_network_does_not_route(models: Path, single: Path) -> None:
     with pytest.raises(ConfigError, match="leave out --routing and --top-k"):
-        load_geolocator(single, top_k=2)
-    assert load_geolocator(models, runtime="torch", top_k=2)._top_k == 2  # type: ignore[union-attr]
+        load_geolocator(single, Answering(top_k=2))
+    assert load_geolocator(models, Answering(runtime="torch", top_k=2))._top_k == 2  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("ask", [load_geolocator, check_models, checksums])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -13,12 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from geomind.cascade import Geolocator
-    from geomind.devices import Device
     from geomind.inference.engine import Inference
     from geomind.inference.photo_list import Photos
     from geomind.outputs.write_back import Way
     from geomind.predictions import Prediction
-    from geomind.runtimes import Precision, Runtime
 
 _PHOTOS, _RUN, _SPEED, _MORE = "Photos and models", "Stop, go on, keep on", "Speed and memory", "What else to write"
 _MANY = "Many machines"
@@ -213,26 +212,29 @@ def infer(
 ) -> None:
     """Tell where photos were taken: a row with latitude, longitude and a Google Maps link for each."""
     from geomind.cli.progress import bars
+    from geomind.devices import cores, pick_device_name
     from geomind.files import refuse_existing
-    from geomind.geolocators import checksums, load_geolocator
+    from geomind.geolocators import Answering, checksums, load_geolocator
     from geomind.inference import engine
     from geomind.predictions import refuse_output
+    from geomind.runtimes import pick_runtime, share_cores
 
     photos = _photos(images_dir, photo_list)
     if top_k is not None and routing == "hard":
         raise ConfigError("--top-k is for --routing soft; hard routing asks one Expert.")
-    how: dict[str, Any] = {
-        "runtime": runtime,
-        "precision": precision,
-        "device": device,
-        "max_memory_mb": max_memory,
-        "top_k": 1 if routing == "hard" else top_k or 3,
-        "candidates": candidates,
-        "gallery": gallery,
-        "views": views,
-    }
+    how = Answering(
+        runtime=runtime,
+        precision=precision,
+        device=device,
+        threads=threads,
+        max_memory_mb=max_memory,
+        top_k=1 if routing == "hard" else top_k or 3,
+        candidates=candidates,
+        gallery=gallery,
+        views=views,
+    )
     made_with = {"set of weights": checksums(models)}
-    made_with |= {_OPTIONS.get(name, f"--{name}"): str(value) for name, value in how.items() if name != "max_memory_mb"}
+    made_with |= {option: str(getattr(how, name)) for name, option in _DECIDING.items()}
     if engine_name == "ray":
         if watch or format not in (None, "parquet") or map_page is not None or write_exif is not None or xmp:
             raise ConfigError("--engine ray writes Parquet and nothing else. `geomind convert` makes the rest of it.")
@@ -242,15 +244,14 @@ def infer(
             photos,
             output,
             models,
+            how,
             address=address,
             batch_size=batch_size,
             workers=workers,
-            threads=threads,
             resume=resume,
             overwrite=overwrite,
             made_with=made_with,
             progress=bars(),
-            **how,
         )
         _tell(done)
         return
@@ -263,8 +264,9 @@ def infer(
         refuse_output(output, overwrite=overwrite, format=format)
         if map_page is not None:
             refuse_existing(map_page, overwrite=overwrite)
-    workers, threads = _share_cores(runtime, precision, device, workers, threads)
-    geolocator = load_geolocator(models, threads=threads, **how)
+    where = pick_device_name(device)
+    workers, threads = share_cores(pick_runtime(runtime, precision, where), where, cores(), workers, threads)
+    geolocator = load_geolocator(models, replace(how, threads=threads))
     if watch and images_dir is not None:
         _watch(images_dir, output, geolocator, batch_size, workers, interval)
         return
@@ -285,8 +287,16 @@ def infer(
     _tell(done, said)
 
 
-_OPTIONS = {"top_k": "--routing or --top-k"}
-"""What an option is called that is not called like its value's name here."""
+_DECIDING = {
+    "runtime": "--runtime",
+    "precision": "--precision",
+    "device": "--device",
+    "top_k": "--routing or --top-k",
+    "candidates": "--candidates",
+    "gallery": "--gallery",
+    "views": "--views",
+}
+"""What decides the answers, beside the weights: an inference that was begun with other values is not gone on with."""
 
 
 def _tell(done: Inference, said: Sequence[str] = ()) -> None:
@@ -306,23 +316,6 @@ def _photos(images_dir: Path | None, photo_list: Path | None) -> Photos:
     if photo_list is not None and images_dir is None:
         return ListOfPhotos(photo_list)
     raise ConfigError("Name the photos: either a folder with --images-dir, or a list with --list.")
-
-
-def _share_cores(
-    runtime: Runtime, precision: Precision, device: Device, workers: int | None, threads: int | None
-) -> tuple[int | None, int | None]:
-    """Share the cores between decoders and networks, as far as nobody said how.
-
-    ONNX Runtime and OpenVINO get all of them, and so do the decoders: neither waits in a loop, and the system shares
-    out. torch's threads do, so it gets the cores that decoders leave; it needs twice the time of a decoder.
-    """
-    from geomind.devices import cores, pick_device
-    from geomind.runtimes import pick_runtime
-
-    if device != "cuda" and pick_runtime(runtime, precision) == "torch" and pick_device(device) == "cpu":
-        workers = workers or max(1, cores() // 3)
-        threads = threads or max(1, cores() - workers)
-    return workers, threads
 
 
 def _refuse_with_watch(images_dir: Path | None, *, resume: bool, overwrite: bool, more: bool) -> None:

@@ -16,7 +16,7 @@ import platform
 import re
 import time
 from collections.abc import Generator, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,13 +30,13 @@ from geomind.cascade import REGION_MEDIAN
 from geomind.devices import Device, keep_freed_memory
 from geomind.errors import ConfigError, MissingExtraError, OutputError
 from geomind.files import make_folder, refuse_existing
-from geomind.geolocators import check_models, load_geolocator
+from geomind.geolocators import Answering, check_models, load_geolocator
 from geomind.inference.engine import WINDOW, Inference, locate_photos
-from geomind.inference.partial import _LIST, Partial, open_partial, partial_folder
+from geomind.inference.partial import Partial, open_partial, partial_folder
 from geomind.inference.photo_list import Photos
 from geomind.predictions import write_predictions
 from geomind.progress import SILENT, Progress
-from geomind.runtimes import Precision, Runtime, pick_runtime
+from geomind.runtimes import pick_runtime, share_cores
 
 PART = 128 * WINDOW
 """Photos of a part: two minutes of eight cores, which is what a killed actor loses, and half a megabyte of rows."""
@@ -57,20 +57,12 @@ def infer_on_ray(
     photos: Photos,
     output: Path | str,
     models: Path | str,
+    how: Answering | None = None,
     *,
     address: str | None = None,
-    runtime: Runtime = "auto",
-    precision: Precision = "fp32",
-    device: Device = "auto",
     batch_size: int = WINDOW,
     part_size: int = PART,
     workers: int | None = None,
-    threads: int | None = None,
-    max_memory_mb: int | None = None,
-    top_k: int = 1,
-    candidates: int = 0,
-    gallery: bool = False,
-    views: int = 1,
     resume: bool = False,
     overwrite: bool = False,
     made_with: Mapping[str, str] | None = None,
@@ -85,20 +77,14 @@ def infer_on_ray(
         photos: The photos; the rows name each as that names it.
         output: The folder of the parts; its name ends in .parquet.
         models: The folder of trained models.
+        how: How they answer. The runtime `auto` is decided here, once for all machines; the device `auto` takes the
+            GPUs, if any machine has one, and then only them; ``threads`` are the cores of an actor, too (see
+            ``ACTOR_CPUS``), and ``max_memory_mb`` is for each of them.
         address: Where the cluster is, ``host:port``; if left out, the one that this machine belongs to (or that
             ``RAY_ADDRESS`` names), or else a new one of this machine alone. A program that is connected stays so.
-        runtime: Who runs the networks; `auto` is decided here, once for all machines.
-        precision: What they count in.
-        device: `auto` takes the GPUs, if any machine has one, and then only them.
         batch_size: Photos answered at once.
         part_size: Photos of a part, filled up to whole batches, so that the batches are those of one machine.
         workers: Threads of an actor that decode; if left out, one for each of its cores, or with torch for three.
-        threads: Cores of an actor, and threads its networks run on; see ``ACTOR_CPUS``.
-        max_memory_mb: What the networks of an actor may take.
-        top_k: How many regions' Experts a cascade asks about a photo.
-        candidates: How many places each answer names.
-        gallery: Refine a cascade's answers by the training photos that look most like a photo.
-        views: Squares of each photo that are looked at; 1 is the central one.
         resume: Go on with an unfinished inference of the same photos, if there is one.
         overwrite: Replace an existing output, or an unfinished one.
         made_with: What else the answers depend on, in words, as the engine takes it.
@@ -111,6 +97,7 @@ def infer_on_ray(
         PhotoError, ManifestError: there are no photos.
         OutputError: the output exists or cannot be written, the unfinished inference is another one, or parts failed.
     """
+    how = how or Answering()
     output, models = Path(output).absolute(), Path(models).absolute()
     _refuse(output, overwrite=overwrite)
     description = check_models(models)
@@ -123,8 +110,8 @@ def infer_on_ray(
 
     with contextlib.ExitStack() as cluster:
         cluster.enter_context(_connected(address))
-        crew = _crew(device, threads)
-        runtime = pick_runtime(runtime, precision, crew.device)
+        crew = _crew(how.device, how.threads)
+        runtime = pick_runtime(how.runtime, how.precision, crew.device)
         arguments = {
             "set of photos": photos.described,
             "preprocessing": description.preprocessing.model_dump_json(),
@@ -135,25 +122,13 @@ def infer_on_ray(
         }
         with open_partial(output, names, arguments, resume=resume, overwrite=overwrite) as partial:
             make_folder(parts)
-            if crew.device == "cpu" and runtime == "torch":  # as on one machine, see `geomind infer`
-                workers = workers or max(1, crew.cpus // 3)
-                threads = threads or max(1, crew.cpus - workers)
+            workers, shared = share_cores(runtime, crew.device, crew.cpus, workers, how.threads)
             orders = _Orders(
-                photo_list=partial.folder / _LIST,
+                photo_list=partial.photo_list,
                 root=str(Path(photos.path("")).absolute()),
                 parts=parts,
                 models=models,
-                how={
-                    "runtime": runtime,
-                    "precision": precision,
-                    "device": crew.device,
-                    "threads": threads or crew.cpus,
-                    "max_memory_mb": max_memory_mb,
-                    "top_k": top_k,
-                    "candidates": candidates,
-                    "gallery": gallery,
-                    "views": views,
-                },
+                how=replace(how, runtime=runtime, device=crew.device, threads=shared or crew.cpus),
                 batch_size=batch_size,
                 workers=workers or crew.cpus,
             )
@@ -336,8 +311,8 @@ class _Orders:
     root: str
     parts: Path
     models: Path
-    how: dict[str, Any]
-    """How the cascade is loaded."""
+    how: Answering
+    """How the models answer."""
     batch_size: int
     workers: int
 
@@ -353,7 +328,7 @@ class _Answerer:
             )
         keep_freed_memory()
         self._orders = orders
-        self._geolocator = load_geolocator(orders.models, **orders.how)
+        self._geolocator = load_geolocator(orders.models, orders.how)
 
     def __call__(self, batch: dict[str, NDArray[np.int64]]) -> dict[str, list[int]]:
         """Answer a part (its number, the bytes of the list that name its photos) and give its counts."""

@@ -46,9 +46,14 @@ class Partial:
         self._unsaved: list[Prediction] = []
         self._saved_at = time.monotonic()
 
+    @property
+    def photo_list(self) -> Path:
+        """The file that lists the photos."""
+        return self.folder / _LIST
+
     def names_to_do(self) -> Iterator[str]:
         """Name the photos that have no row yet, in order."""
-        return itertools.islice(_read_list(self.folder / _LIST), self.done, None)
+        return itertools.islice(_read_list(self.photo_list), self.done, None)
 
     def add(self, rows: Sequence[Prediction]) -> None:
         """Add the rows of the photos that follow.

@@ -130,6 +130,20 @@ def pick_runtime(
     raise MissingExtraError(f"Nothing here runs {precision} on a CPU: pip install 'geomind[{_BEST[precision][0]}]'.")
 
 
+def share_cores(
+    runtime: Literal["torch", "onnx", "openvino"], device: str, cores: int, workers: int | None, threads: int | None
+) -> tuple[int | None, int | None]:
+    """Share cores between decoders and networks, as far as nobody said how: threads that decode, threads of networks.
+
+    ONNX Runtime and OpenVINO get all of them, and so do the decoders: neither waits in a loop, and the system shares
+    out. torch's threads do, so it gets the cores that decoders leave; it needs twice the time of a decoder.
+    """
+    if runtime == "torch" and device == "cpu":
+        workers = workers or max(1, cores // 3)
+        threads = threads or max(1, cores - workers)
+    return workers, threads
+
+
 def can_make_onnx_files() -> bool:
     """Tell whether torch can write ONNX files here."""
     return all(importlib.util.find_spec(name) is not None for name in ("onnx", "onnxscript"))

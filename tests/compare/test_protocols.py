@@ -19,7 +19,7 @@ from geomind.checkpoints import regression_path, save_checkpoint
 from geomind.compare import protocols
 from geomind.compare.protocols import PROTOCOLS, Protocol, evaluate_published, pick_protocol
 from geomind.errors import CheckpointError, ConfigError, ManifestError, OutputError
-from geomind.geolocators import load_geolocator, weights_of
+from geomind.geolocators import Answering, load_geolocator, weights_of
 from geomind.networks import VectorNetwork
 
 TINY = replace(PROTOCOLS["im2gps3k"], photos=30)
@@ -103,7 +103,7 @@ def test_whatever_a_folder_holds_is_opened(models: Path, regression: Path) -> No
     assert len(weights_of(models)) == 3
     for more, reason in (({"candidates": 2}, "leave out --candidates"), ({"top_k": 2}, "routes to no Experts")):
         with pytest.raises(ConfigError, match=reason):
-            load_geolocator(regression, **more)
+            load_geolocator(regression, Answering(**more))
 
 
 def test_protocols_name_their_source() -> None:

@@ -24,6 +24,7 @@ from PIL import Image
 from geomind.cascade import REGION_MEDIAN, Cascade
 from geomind.errors import CheckpointError, ConfigError, ManifestError, MissingExtraError, OutputError, PhotoError
 from geomind.files import atomic_path
+from geomind.geolocators import Answering
 from geomind.inference import cluster, engine
 from geomind.inference.cluster import infer_on_ray
 from geomind.inference.photo_list import FolderOfPhotos, ListOfPhotos
@@ -69,9 +70,9 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def infer(two_actors: None, folder: Path, models: Path, tmp_path: Path) -> Callable[..., engine.Inference]:
     def infer(**more: Any) -> engine.Inference:
-        how: dict[str, Any] = {"runtime": "torch", "device": "cpu", "threads": 1}
+        how = Answering(runtime="torch", device="cpu", threads=1)
         photos = more.pop("photos", FolderOfPhotos(folder))
-        return infer_on_ray(photos, tmp_path / "p.parquet", models, batch_size=BATCH, part_size=PART - 1, **how, **more)
+        return infer_on_ray(photos, tmp_path / "p.parquet", models, how, batch_size=BATCH, part_size=PART - 1, **more)
 
     return infer
 

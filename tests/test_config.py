@@ -86,10 +86,6 @@ def test_settings_are_frozen() -> None:
         ),
         (["level_weights={country: -1, region: 0, city: 1}"], "a level's weight is 0 or more"),
         (["select=accuracy"], "no one accuracy; select its best epoch by loss or geoscore"),
-        (
-            ["freeze=backbone"],
-            "freeze=backbone would keep untrained attention; take pooling=average, or freeze=blocks:N",
-        ),
         (["cells.min_photos=0"], "min_photos"),
         (["tree=clusters"], "administrative"),
     ],
@@ -98,8 +94,3 @@ def test_a_hierarchy_that_contradicts_itself_is_one_line(overrides: list[str], s
     with pytest.raises(ConfigError, match=re.escape(said)) as refused:
         load_config(HierarchicalConfig, None, overrides)
     assert "\n" not in str(refused.value)
-
-
-def test_a_frozen_encoder_of_a_hierarchy_averages() -> None:
-    config = load_config(HierarchicalConfig, None, ["freeze=backbone", "pooling=average", "levels={city: 5}"])
-    assert config.levels == {"city": 5}

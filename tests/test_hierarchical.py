@@ -66,9 +66,10 @@ def answering(outputs: np.ndarray, candidates: int = 0) -> list[Prediction]:
         memory_mb = 0.0
 
         def __call__(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            return pixels, pixels
+            return pixels[:, :, 0, 0], pixels[:, :, 0, 0]
 
-    return Hierarchical(Run(), head, candidates=candidates).locate(outputs, [str(row) for row in range(len(outputs))])
+    pixels = outputs[:, :, None, None]  # which it gives back
+    return Hierarchical(Run(), head, candidates=candidates).locate(pixels, [str(row) for row in range(len(outputs))])
 
 
 @settings(max_examples=25)

@@ -153,13 +153,19 @@ def test_what_it_cannot_be_trained_on_is_said(data: Path, folders: dict[str, Any
         train_hierarchical(data, config(), **folders, overwrite=True)
 
 
-def test_a_frozen_encoder_learns_from_features(data: Path, folders: dict[str, Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize("pooling", ["average", "attention"])
+def test_a_frozen_encoder_learns_from_features(pooling: str, data: Path, folders: dict[str, Any]) -> None:
+    """Attention that was never trained starts as the average, and frozen stays it."""
     director = train_director(data, DirectorConfig(**TINY), **folders)
-    frozen = config(freeze="backbone", backbone={"name": "scene_net", "weights": str(director.weights)})
+    start = {"name": "scene_net", "weights": str(director.weights)}
+    frozen = config(freeze="backbone", backbone=start, pooling=pooling)
     trained = train_hierarchical(data, frozen, **folders)
     one, other = load_checkpoint(trained.weights, "hierarchical")[0], load_checkpoint(director.weights, "director")[0]
-    trunk = [name for name in one if name.startswith("backbone.")]
-    assert all(torch.equal(one[name], other[name]) for name in trunk)
+    inner = "backbone.inner." if pooling == "attention" else "backbone."
+    trunk = [name.removeprefix("backbone.") for name in other if name.startswith("backbone.")]
+    assert all(torch.equal(one[inner + name], other["backbone." + name]) for name in trunk)
+    if pooling == "attention":
+        assert not one["backbone.value"].any()  # what attention finds is added times 0
 
 
 @pytest.mark.parametrize("pooling", ["average", "attention"])
@@ -182,6 +188,18 @@ def test_others_may_start_from_its_encoder(pooling: str, data: Path, folders: di
         assert own
         for name, tensor in own.items():
             assert torch.equal(tensor, state[inner + name.removeprefix("backbone.")]), name
+
+
+def test_a_director_that_pools_by_attention_takes_the_attention_too(data: Path, folders: dict[str, Any]) -> None:
+    trained = train_hierarchical(data, config(pooling="attention", max_epochs=2), **folders)
+    start = {"backbone": {"name": "scene_net", "weights": str(trained.weights)}, "freeze": "backbone"}
+    director = train_director(data, DirectorConfig.model_validate({**TINY, **start, "pooling": "attention"}), **folders)
+    one = load_checkpoint(trained.weights, "hierarchical")[0]
+    other, about = load_checkpoint(director.weights, "director")
+    assert about.pooling == "attention"
+    trunk = {name for name in one if name.startswith("backbone.")}
+    assert trunk == {name for name in other if name.startswith("backbone.")}
+    assert all(torch.equal(one[name], other[name]) for name in trunk)
 
 
 def test_another_networks_encoder_is_refused(data: Path, folders: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geomind.checkpoints import Description, director_path, expert_path, gallery_path, read_description
-from geomind.decoding import Candidates, best_places, distinct_places
+from geomind.decoding import NEAR_KM, Candidates, best_places, distinct_places
 from geomind.devices import Device, pick_device_name
 from geomind.director import Director
 from geomind.errors import CheckpointError
@@ -75,6 +75,7 @@ class Cascade:
         region_medians: Mapping[int, tuple[float, float]],
         top_k: int = 1,
         candidates: int = 0,
+        near_km: float = NEAR_KM,
     ) -> None:
         """Join a Director and Experts.
 
@@ -88,6 +89,8 @@ class Cascade:
             region_medians: The median place of each region, degrees.
             top_k: How many regions' Experts are asked; 1 is hard routing.
             candidates: How many places each answer names beside its own.
+            near_km: How far from the best place others may be to be blended with it; without end, the answer is the
+                mean of all places, weighed by their probabilities.
         """
         self._director = director
         self._experts = experts
@@ -97,6 +100,7 @@ class Cascade:
         self.region_medians = dict(region_medians)
         self._top_k = min(top_k, len(regions))
         self._named = candidates
+        self._near_km = near_km
         self.extra_columns: tuple[str, ...] = CANDIDATE_COLUMNS if candidates else ()
         self._missed: set[int] = set()
 
@@ -114,6 +118,7 @@ class Cascade:
         candidates: int = 0,
         gallery: bool = False,
         views: int = 1,
+        near_km: float = NEAR_KM,
     ) -> Cascade:
         """Load the Director of a models folder, and each Expert when the first photo needs it.
 
@@ -129,6 +134,7 @@ class Cascade:
             candidates: How many places each answer names.
             gallery: Refine their answers by the training photos that look most like it.
             views: Squares of each photo that are looked at; 1 is the central one.
+            near_km: How far from the best place others may be to be blended with it.
 
         Raises:
             CheckpointError: there is no Director, a file is broken, an Expert does not fit the Director, or there is no
@@ -161,6 +167,7 @@ class Cascade:
             region_medians=description.region_medians,
             top_k=top_k,
             candidates=candidates,
+            near_km=near_km,
         )
 
     def locate(self, pixels: Pixels, image_paths: Sequence[str]) -> list[Prediction]:
@@ -171,7 +178,7 @@ class Cascade:
         probabilities, features = self._look(pixels)
         routed = np.argsort(-probabilities, axis=1, kind="stable")[:, : self._top_k]
         candidates = self._ask(pixels, features, routed, np.take_along_axis(probabilities, routed, axis=1))
-        places, best = best_places(candidates)
+        places, best = best_places(candidates, near_km=self._near_km)
         slots = best // (candidates.places.shape[1] // self._top_k)
         named = distinct_places(candidates, self._named)  # 0 of them costs nothing
         return name_places(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -191,6 +192,10 @@ def _soft_cascade(job: Job) -> Geolocator:
     return Cascade.load(job.models, runtime="torch", top_k=TOP_K)
 
 
+def _centroid_cascade(job: Job) -> Geolocator:
+    return Cascade.load(job.models, runtime="torch", top_k=TOP_K, near_km=math.inf)
+
+
 def _refined_cascade(job: Job) -> Geolocator:
     return Cascade.load(job.models, runtime="torch", top_k=TOP_K, gallery=True)
 
@@ -245,6 +250,10 @@ LADDER: Sequence[Method] = (
     Method(
         "cascade-soft-box", "The same networks: the best place of the Experts of several regions.",
         _soft_cascade, (DIRECTOR, EXPERTS_BOX),
+    ),
+    Method(
+        "cascade-centroid-box", "The same networks: the mean of those places, weighed by probability, wherever it lies.",
+        _centroid_cascade, (DIRECTOR, EXPERTS_BOX),
     ),
     Method(
         "cascade-hard-cells", "The Director's best region, and a cell and offset of its Expert.",

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,6 +26,7 @@ from geomind.director import Director
 from geomind.errors import CheckpointError
 from geomind.expert import Expert
 from geomind.geography.regions import default_regions
+from geomind.geography.sphere import haversine_km
 from geomind.networks import ExpertNetwork
 from geomind.photos import Preprocessing
 
@@ -54,7 +57,7 @@ class CountingExpert:
         return Candidates.certain(np.tile(self.place, (len(pixels), 1)))
 
 
-def cascade(experts: dict[int, Callable[[np.ndarray], Candidates]], **routing: int) -> Cascade:
+def cascade(experts: dict[int, Callable[[np.ndarray], Candidates]], **routing: Any) -> Cascade:
     medians = {region.id: (-10.0, 20.0) for region in REGIONS.regions}
     return Cascade(
         director,
@@ -243,7 +246,7 @@ def believing(shares: dict[int, float]) -> Callable[[np.ndarray], tuple[np.ndarr
 
 
 def soft(
-    shares: dict[int, float], experts: dict[int, Callable[[np.ndarray], Candidates]], top_k: int = 3, **more: int
+    shares: dict[int, float], experts: dict[int, Callable[[np.ndarray], Candidates]], top_k: int = 3, **more: Any
 ) -> Cascade:
     asked = cascade(experts, top_k=top_k, **more)
     asked._director = believing(shares)
@@ -271,6 +274,25 @@ def test_soft_routing_of_a_sure_region_is_hard_routing() -> None:
         assert soft(shares, experts).locate(painted(0), ["a"]) == [hard]
         assert hard.region_id == sure
         assert hard.error == (REGION_MEDIAN if sure == 4 else None)
+
+
+def test_near_without_end_is_the_mean_of_all_places() -> None:
+    experts = {2: CountingExpert(OSLO), 6: CountingExpert(TOKYO)}
+    (answer,) = soft({2: 0.5, 6: 0.5}, experts, top_k=2, near_km=math.inf).locate(painted(0), ["a"])
+    assert answer.place is not None
+    to_oslo, to_tokyo = haversine_km(answer.place, [OSLO, TOKYO])
+    half = haversine_km(OSLO, TOKYO) / 2
+    assert (to_oslo, to_tokyo) == (pytest.approx(half, abs=1), pytest.approx(half, abs=1))
+
+
+def test_views_of_a_photo_are_asked_alone_and_count_the_same() -> None:
+    oslo, tokyo = CountingExpert(OSLO), CountingExpert(TOKYO)
+    photos = np.stack([painted(2, 6), painted(6, 6)])  # two of two views
+    first, second = cascade({2: oslo, 6: tokyo}, top_k=2, candidates=2).locate(photos, ["a", "b"])
+    assert (oslo.calls, tokyo.calls) == ([2], [4])
+    assert first.region_probability == 0.5
+    assert [row["probability"] for row in json.loads(first.candidates or "")] == [0.5, 0.5]
+    assert (second.region_id, second.region_probability, second.place) == (6, 1, TOKYO)
 
 
 def test_the_region_is_that_of_the_place_that_was_chosen() -> None:

@@ -252,7 +252,7 @@ LADDER: Sequence[Method] = (
         _soft_cascade, (DIRECTOR, EXPERTS_BOX),
     ),
     Method(
-        "cascade-centroid-box", "The same networks: the mean of those places, weighed by probability, wherever it lies.",
+        "cascade-centroid-box", "The same networks: the mean of those places, weighed by their probabilities.",
         _centroid_cascade, (DIRECTOR, EXPERTS_BOX),
     ),
     Method(

@@ -39,7 +39,7 @@ def test_a_world_is_drawn_once(drawn: list[dict[str, Any]], tmp_path: Path) -> N
 
 def test_a_world_of_another_size_is_not_taken(drawn: list[dict[str, Any]], tmp_path: Path) -> None:
     demo_world(tmp_path / "bench", quick=True)
-    with pytest.raises(OutputError, match="holds 24 photos, not 7,500: it was begun with or without --quick"):
+    with pytest.raises(OutputError, match="holds 24 photos, not 5,000: it was begun with or without --quick"):
         demo_world(tmp_path / "bench", quick=False)
     with pytest.raises(OutputError, match="not 3,000"):
         earth_from_above(tmp_path / "bench", tmp_path / "earth.jpg", quick=False)

@@ -30,7 +30,7 @@ LAYERS = [
     {"errors", "progress"},
     {"files", "devices", "spreadsheets", "logs", "tars"},
     {"geography", "config"},
-    {"photos", "metrics"},
+    {"photos", "metrics", "thumbnails"},
     {"checkpoints", "predictions", "outputs"},
     {"backbones"},
     {"networks", "runtimes"},

@@ -6,9 +6,7 @@ stays under 5 MB for any manifest: thumbnails, examples and rows of tables are c
 
 from __future__ import annotations
 
-import base64
 import html
-import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,8 +26,8 @@ from geomind.evaluation import plots, svg_charts
 from geomind.evaluation.hard_examples import HardExamples
 from geomind.files import atomic_path, refuse_existing
 from geomind.geography import places
-from geomind.photos import open_photo
 from geomind.progress import SILENT, Progress
+from geomind.thumbnails import thumbnail_url
 
 MOST_THUMBNAILS = 200
 THUMBNAILS_A_REGION = 8
@@ -322,7 +320,7 @@ def _contact_sheet(inspection: Inspection, *, seed: int, progress: Progress) -> 
     chosen = _chosen(inspection, seed)
     rows = [row for part in chosen.values() for row in part]
     paths = [photo_path(inspection.manifest, inspection.rows["image_path"].iloc[row]) for row in rows]
-    thumbnails: dict[int, bytes] = {}
+    thumbnails: dict[int, str] = {}
     with ThreadPoolExecutor(os.cpu_count()) as pool, progress.track("Contact sheet", len(rows)) as advance:
         for row, thumbnail in zip(rows, pool.map(_thumbnail, paths), strict=True):
             thumbnails[row] = thumbnail
@@ -331,7 +329,7 @@ def _contact_sheet(inspection: Inspection, *, seed: int, progress: Progress) -> 
     for region_id, here in chosen.items():
         images = "".join(
             f'<img loading="lazy" alt="" title="{_name(inspection.rows["image_path"].iloc[row])}" '
-            f'src="data:image/jpeg;base64,{base64.b64encode(thumbnails[row]).decode()}">'
+            f'src="{thumbnails[row]}">'
             for row in here
             if thumbnails[row]
         )
@@ -352,19 +350,12 @@ def _chosen(inspection: Inspection, seed: int) -> dict[int, list[int]]:
     return {region_id: shuffled[ids == region_id][:each].tolist() for region_id in occupied}
 
 
-def _thumbnail(path: Path) -> bytes:
-    """Make a JPEG of a few KB without metadata; empty where the photo cannot be read any more."""
+def _thumbnail(path: Path) -> str:
+    """Make a data URL; empty where the photo cannot be read any more."""
     try:
-        image = open_photo(path, min_side=min(THUMBNAIL_SIZE))
+        return thumbnail_url(path, THUMBNAIL_SIZE, most_bytes=THUMBNAIL_BYTES)
     except PhotoError:
-        return b""
-    image.thumbnail(THUMBNAIL_SIZE)
-    for quality in (60, 35, 15):
-        file = io.BytesIO()
-        image.save(file, "JPEG", quality=quality, optimize=True)
-        if file.tell() <= THUMBNAIL_BYTES:
-            break
-    return file.getvalue()
+        return ""
 
 
 # ── parts ────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -7,9 +7,9 @@ Its size is bounded, whatever the number of photos: there are most photos, thumb
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import html
-import io
 import json
 import math
 import random
@@ -27,8 +27,8 @@ from geomind.files import atomic_path, refuse_existing
 from geomind.geography import places, robinson
 from geomind.geography.sphere import Points
 from geomind.outputs.words import unicode_text
-from geomind.photos import open_photo
 from geomind.predictions import Prediction
+from geomind.thumbnails import thumbnail_url
 
 MOST_PHOTOS = 100_000
 """Of more photos, a random sample is on the page: some 10 MB, and a browser still moves the map smoothly."""
@@ -211,14 +211,8 @@ def _thumbnails(shown: Sequence[Prediction], images_dir: Path | str | None, most
     for number, each in enumerate(shown if images_dir is not None else ()):
         if len(made) >= most:
             break
-        try:
-            image = open_photo(Path(images_dir or "") / each.image_path, min_side=max(THUMBNAIL_SIZE))
-        except PhotoError:
-            continue
-        image.thumbnail(THUMBNAIL_SIZE)
-        file = io.BytesIO()
-        image.save(file, "JPEG", quality=60, optimize=True)
-        made[number] = f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
+        with contextlib.suppress(PhotoError):
+            made[number] = thumbnail_url(Path(images_dir or "") / each.image_path, THUMBNAIL_SIZE)
     return made
 
 

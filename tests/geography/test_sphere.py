@@ -65,12 +65,12 @@ def test_destination_is_as_far_as_one_walked(point: tuple[float, float], bearing
 
 @given(points, st.floats(-500, 500), st.floats(-500, 500))
 def test_on_the_plane_one_is_as_far_as_one_walked(point: tuple[float, float], east: float, north: float) -> None:
-    there = sphere.on_plane(point, east, north)
+    there = sphere.displaced(point, (east, north))
     assert sphere.haversine_km(point, there) == pytest.approx(np.hypot(east, north), abs=1e-4)
 
 
 def test_on_the_plane_north_is_north_and_east_is_east() -> None:
-    grid = sphere.on_plane((45.0, 179.0), [[0.0, 200.0], [0.0, -200.0]], [[100.0, 0.0], [-100.0, 0.0]])
+    grid = sphere.displaced((45.0, 179.0), [[(0.0, 100.0), (200.0, 0.0)], [(0.0, -100.0), (-200.0, 0.0)]])
     assert grid.shape == (2, 2, 2)
     assert (grid[0, 0] > (45.8, 178.9)).all()
     assert grid[0, 1, 1] < -178  # over the date line

@@ -6,8 +6,6 @@ import os
 import tempfile
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
 import torch
 from hypothesis import given
@@ -19,7 +17,7 @@ from geomind.bench.timing import Spread
 from geomind.bench.training import TrainingFigures, bench_training
 from geomind.config import BackboneConfig, DirectorConfig, ExpertConfig
 from geomind.errors import ConfigError, TrainingError
-from geomind.photos import Preprocessing, open_photo
+from geomind.photos import open_photo
 from geomind.progress import SILENT
 from geomind.training.stage import Trained
 
@@ -113,24 +111,6 @@ def test_the_limit_adds_the_time_of_decoding(decode_rate: float, bare: float) ->
     assert training._limit(decode_rate, bare=bare) * bare == pytest.approx(1 / seconds)
 
 
-def test_places_are_spread_over_all_regions(photos: list[Path], tmp_path: Path) -> None:
-    paths = [tmp_path / "photos" / f"{number}.jpg" for number in range(training.LEAST_PHOTOS)]
-    rows = pd.read_csv(training._manifest(paths, tmp_path / "manifest.csv"), keep_default_na=False)
-    assert rows["image_path"].tolist() == [f"photos/{number}.jpg" for number in range(training.LEAST_PHOTOS)]
-    assert set(rows["split"]) == {"train", "validation"}
-    assert set(rows["region_id"][rows["split"] == "train"]) == set(range(training.REGIONS))
-
-
-def test_a_settled_network_emits_no_denormal_numbers(photos: list[Path]) -> None:
-    """An EfficientNet with random weights and untouched statistics fades away: ten times slower on a CPU."""
-    config = TINY.model_copy(update={"backbone": BackboneConfig(name="efficientnet_b0", weights="none")})
-    preprocessing = Preprocessing(image_size=config.image_size)
-    pixels = torch.from_numpy(np.stack([preprocessing.read(path) for path in photos[:4]]))
-    with torch.inference_mode():
-        assert training._network(config).eval().backbone(pixels).abs().max() < 1e-6
-        assert training._settled_network(config, photos).eval().backbone(pixels).abs().max() > 0.01
-
-
 def test_a_frozen_trunk_is_measured_from_no_features_at_all(
     temporary: Path, monkeypatch: pytest.MonkeyPatch, heard: pytest.LogCaptureFixture
 ) -> None:
@@ -148,8 +128,8 @@ def test_a_frozen_trunk_is_measured_from_no_features_at_all(
         told.append(("experts", config.freeze))
         return []
 
-    monkeypatch.setattr(training, "train_director", train_director)
-    monkeypatch.setattr(training, "train_all_experts", train_all_experts)
+    monkeypatch.setattr("geomind.bench.frozen.train_director", train_director)
+    monkeypatch.setattr("geomind.bench.frozen.train_all_experts", train_all_experts)
     figures = bench_training(TINY, rounds=2, steps=1, photos=training.LEAST_PHOTOS, frozen=True)
     assert told == [("director", "backbone"), ("experts", "backbone")] * 2
     embedding, frozen, ratio = figures.embedding_seconds, figures.frozen_seconds, figures.frozen_ratio
@@ -159,22 +139,10 @@ def test_a_frozen_trunk_is_measured_from_no_features_at_all(
     assert frozen.least / embedding.most <= ratio.least <= ratio.most <= frozen.most / embedding.least
     assert not heard.records
 
-    monkeypatch.setattr(training, "train_all_experts", lambda *_, **__: [Outcome()])
+    monkeypatch.setattr("geomind.bench.frozen.train_all_experts", lambda *_, **__: [Outcome()])
     with pytest.raises(TrainingError, match="'Oceania' was not trained: no photo for training"):
         bench_training(TINY, rounds=1, steps=1, photos=training.LEAST_PHOTOS, frozen=True)
     assert list(temporary.iterdir()) == []
-
-
-def test_a_trunk_of_random_weights_is_trained_upon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("geomind.training.runs.draw_curves", lambda *_, **__: None)
-    paths = draw_photos(tmp_path / "photos", training.LEAST_PHOTOS, training.PHOTO_SIZE)
-    config = TINY.model_copy(update={"workers": 0})
-    network = training._settled_network(config, paths)
-    training._save(network, config, tmp_path / "trunk.safetensors")
-    manifest = training._manifest(paths, tmp_path / "manifest.csv")
-    with training._quiet():
-        assert training.frozen_seconds(config, manifest, tmp_path / "trunk.safetensors") > 0
-    assert {path.name for path in tmp_path.iterdir()} == {"photos", "manifest.csv", "trunk.safetensors"}
 
 
 def test_a_gpu_is_measured_in_bf16(photos: list[Path], tmp_path: Path) -> None:

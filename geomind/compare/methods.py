@@ -264,6 +264,10 @@ LADDER: Sequence[Method] = (
         _soft_cascade, (DIRECTOR, EXPERTS_CELLS),
     ),
     Method(
+        "cascade-centroid-cells", "The same networks: the mean of those places, weighed by their probabilities.",
+        _centroid_cascade, (DIRECTOR, EXPERTS_CELLS),
+    ),
+    Method(
         "cascade-trunk-cells", "The Director with the whole budget, Experts as heads on its trunk; soft routing.",
         _soft_cascade, (WHOLE_DIRECTOR, HEADS),
     ),

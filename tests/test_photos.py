@@ -20,9 +20,19 @@ from PIL.PngImagePlugin import PngInfo
 from PIL.TiffImagePlugin import IFDRational
 from pydantic import ValidationError
 
-from geomind import photos
 from geomind.errors import GPSError, PhotoError
-from geomind.photos import Preprocessing, find_photos, open_photo, position_fault, read_gps, read_photo_bytes
+from geomind.photos import (
+    IMAGE_SUFFIXES,
+    Preprocessing,
+    files,
+    find_photos,
+    open_photo,
+    position_fault,
+    positions,
+    read_gps,
+    read_photo_bytes,
+    reading,
+)
 
 GPS_IFD = 0x8825
 ORIENTATION = 0x0112
@@ -104,7 +114,7 @@ class TestPhotosInTars:
             for read in (open_photo, read_gps, read_photo_bytes):
                 with pytest.raises(PhotoError, match=f"^{re.escape(reason)}$"):
                     read(path)
-        monkeypatch.setattr(photos, "MAX_BYTES", 100)
+        monkeypatch.setattr(reading, "MAX_BYTES", 100)
         with pytest.raises(PhotoError, match=r"^too many bytes"):
             open_photo(tar / "a.jpg")
 
@@ -120,9 +130,9 @@ class TestFindPhotos:
         assert found == ["B.tif", "a/c.jpeg", "a/z.HeIc", 'album.jpg/é, "1"\n.png', "b.JPG"]
 
     def test_every_suffix_counts(self, tmp_path: Path) -> None:
-        for suffix in photos.IMAGE_SUFFIXES:
+        for suffix in IMAGE_SUFFIXES:
             (tmp_path / f"x{suffix.upper()}").touch()
-        assert len(find_photos(tmp_path)) == len(photos.IMAGE_SUFFIXES) == 14
+        assert len(find_photos(tmp_path)) == len(IMAGE_SUFFIXES) == 14
 
     def test_leaves_out_hidden_folders_and_resource_forks(self, tmp_path: Path) -> None:
         home = tmp_path / ".hidden" / "photos"  # a folder that was named is walked, whatever lies above it
@@ -331,14 +341,14 @@ class TestOpenPhoto:
 
     def test_measures_a_jpeg_after_shrinking_it(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         gradient(640, 480).save(tmp_path / "a.jpg")
-        monkeypatch.setattr(photos, "MAX_PIXELS", 640 * 480 // 10)
+        monkeypatch.setattr(reading, "MAX_PIXELS", 640 * 480 // 10)
         with pytest.raises(PhotoError, match=r"^too many pixels: 640 x 480$"):
             open_photo(tmp_path / "a.jpg")
         assert open_photo(tmp_path / "a.jpg", min_side=60).size == (80, 60)
 
     def test_refuses_files_that_would_fill_the_memory(self, tmp_path: Path) -> None:
         with (tmp_path / "huge.avif").open("wb") as file:
-            file.truncate(photos.MAX_BYTES + 1)
+            file.truncate(reading.MAX_BYTES + 1)
         with pytest.raises(PhotoError, match=r"^too many bytes"):
             open_photo(tmp_path / "huge.avif")
 
@@ -362,7 +372,7 @@ class TestOpenPhoto:
 
     def test_says_how_to_read_heic_without_its_extra(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / "a.jpg").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 64)
-        monkeypatch.setattr(photos, "_register_heif", lambda: False)
+        monkeypatch.setattr(reading, "_register_heif", lambda: False)
         with pytest.raises(PhotoError, match=r'pip install "geomind\[heic\]"'):
             open_photo(tmp_path / "a.jpg")
 
@@ -517,7 +527,7 @@ class TestReadGps:
     def test_refuses_wrong_types(self, value: object) -> None:
         """What a writer of broken EXIF can store and Pillow's own writer will not."""
         with pytest.raises(GPSError, match=r"^GPSLatitude is"):
-            photos._signed_degrees({1: "N", 2: value}, ExifTags.GPS.GPSLatitude, ExifTags.GPS.GPSLatitudeRef, "NS")
+            positions._signed_degrees({1: "N", 2: value}, ExifTags.GPS.GPSLatitude, ExifTags.GPS.GPSLatitudeRef, "NS")
 
     def test_a_photo_without_exif_says_so(self, tmp_path: Path) -> None:
         for name in ("a.jpg", "a.png", "a.gif", "a.bmp", "a.tif", "a.webp"):
@@ -678,7 +688,7 @@ class TestXmp:
                 read_gps(tmp_path / "a.jpg")
 
     def test_endless_xmp_is_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(photos, "MAX_XMP_BYTES", 400)
+        monkeypatch.setattr(positions, "MAX_XMP_BYTES", 400)
         gradient().save(tmp_path / "a.jpg")
         (tmp_path / "a.xmp").write_text(PARIS_XMP, encoding="utf-8")
         with pytest.raises(GPSError, match="XMP cannot be read: more than 16 MiB"):
@@ -749,11 +759,11 @@ def test_a_large_folder_is_sorted_in_blocks_as_a_small_one(names: list[str]) -> 
     listed = mock.MagicMock()
     listed.__enter__.return_value = entries
     with (
-        mock.patch.object(photos, "_SORTED_AT_ONCE", 3),
-        mock.patch.object(photos.os, "scandir", return_value=listed),
-        mock.patch.object(photos.os, "stat"),
+        mock.patch.object(files, "_SORTED_AT_ONCE", 3),
+        mock.patch.object(files.os, "scandir", return_value=listed),
+        mock.patch.object(files.os, "stat"),
     ):
-        found = [name for name, _ in photos._entries("folder", set())]
+        found = [name for name, _ in files._entries("folder", set())]
     assert found == sorted(f"{name}.jpg" for name in names if not f"{name}.jpg".startswith("._"))
 
 

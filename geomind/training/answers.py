@@ -27,21 +27,16 @@ class PlaceAnswers:
 
     encode: Callable[[Points], NDArray[np.float32]]
     """Places (n, 2) in degrees -> what it should answer, (n, …)."""
-    decode: Callable[[NDArray[np.float32]], Points]
-    """What it answers, (n, outputs) -> places (n, 2) in degrees."""
+    judge: Callable[[NDArray[np.float32], Points], dict[str, float]]
+    """What it answers, (n, outputs), and the truth (n, 2) in degrees -> scores by name."""
     loss: Loss
     validation_loss: Loss
     described: Mapping[str, Any]
     """What its description says of it."""
 
     def score(self, truth: Points) -> Score:
-        """Judge the answers of photos taken there, (n, 2) degrees, by their distances."""
-
-        def score(outputs: NDArray[np.float32], rows: NDArray[np.int64]) -> dict[str, float]:
-            distance_km = haversine_km(self.decode(outputs), truth[rows])
-            return {"median_km": float(np.median(distance_km)), "geoscore": float(geoscore(distance_km).mean())}
-
-        return score
+        """Judge the answers of photos taken there: (n, 2) degrees."""
+        return lambda outputs, rows: self.judge(outputs, truth[rows])
 
 
 def answers_in_box(box: Box, config: ExpertConfig) -> PlaceAnswers:
@@ -49,7 +44,7 @@ def answers_in_box(box: Box, config: ExpertConfig) -> PlaceAnswers:
     loss = expert_loss(config, box)
     return PlaceAnswers(
         encode=lambda points: box.normalize(points).astype(np.float32),
-        decode=box.denormalize,
+        judge=lambda square, truth: judge_places(box.denormalize(square), truth),
         loss=loss,
         validation_loss=loss,
         described={"box": (box.lat_min, box.lat_max, box.lon_min, box.lon_max)},
@@ -59,18 +54,21 @@ def answers_in_box(box: Box, config: ExpertConfig) -> PlaceAnswers:
 def answers_in_cells(code: CellCode, level_weights: Sequence[float], config: CellsConfig) -> PlaceAnswers:
     """Let logits and offsets mean cells and a place in each.
 
-    It is judged by the same loss without smoothing and focusing, so that the curves of recipes compare.
+    It is judged by the same loss without smoothing and focusing, so that the curves of recipes compare; and beside the
+    distances by how often the cell of each level is right.
     """
 
-    def decode(outputs: NDArray[np.float32]) -> Points:
+    def judge(outputs: NDArray[np.float32], truth: Points) -> dict[str, float]:
         parts = np.split(outputs, range(_AT_ONCE, len(outputs), _AT_ONCE))
-        return np.concatenate(
-            [best_places(Candidates(code.probabilities(part), code.places(part)))[0] for part in parts]
-        )
+        answers = [best_places(Candidates(code.probabilities(part), code.places(part))) for part in parts]
+        places, best = (np.concatenate(each) for each in zip(*answers, strict=True))
+        right = (code.tree.chains[best] == code.tree.assign(truth)).mean(axis=0)
+        levels = {f"{level.name}_accuracy": float(share) for level, share in zip(code.tree.levels, right, strict=True)}
+        return judge_places(places, truth) | levels
 
     return PlaceAnswers(
         encode=code.targets,
-        decode=decode,
+        judge=judge,
         loss=cells_loss(
             code,
             level_weights,
@@ -81,3 +79,9 @@ def answers_in_cells(code: CellCode, level_weights: Sequence[float], config: Cel
         validation_loss=cells_loss(code, level_weights, offset_weight=config.offset_weight),
         described={"cells": code.to_dict()},
     )
+
+
+def judge_places(places: Points, truth: Points) -> dict[str, float]:
+    """Score places by their distances from the truth: (n, 2), (n, 2) degrees."""
+    distance_km = haversine_km(places, truth)
+    return {"median_km": float(np.median(distance_km)), "geoscore": float(geoscore(distance_km).mean())}

@@ -61,8 +61,7 @@ def train_director(
     check_machine(config)
     photos = TrainingPhotos.read(data, regions, config.seed)
     train, validation = photos.train, photos.validation
-    if len(validation) == 0:
-        raise ManifestError(f"{data} has no row with split 'validation'. Split it with `geomind split {data}`.")
+    photos.require_validation()
     if not np.isin(validation.region_ids, train.region_ids).any():
         raise ManifestError(
             f"{data}: no validation photo is of a region with training photos. Split it with `geomind split {data}`."

@@ -10,7 +10,7 @@ import torch
 from geomind.checkpoints import Description, hierarchical_path
 from geomind.config import HierarchicalConfig
 from geomind.data.regions_fit import PhotoPlaces, fit_cells
-from geomind.errors import ConfigError, ManifestError
+from geomind.errors import ConfigError
 from geomind.files import refuse_existing
 from geomind.geography.cell_code import CellCode
 from geomind.geography.cells import CellTree
@@ -56,8 +56,7 @@ def train_hierarchical(
     check_machine(config)
     photos = TrainingPhotos.read(data, regions, config.seed)
     train, validation = photos.train, photos.validation
-    if len(validation) == 0:
-        raise ManifestError(f"{data} has no row with split 'validation'. Split it with `geomind split {data}`.")
+    photos.require_validation()
     tree = _fit(train, config) if cells is None else _read(cells, config)
     code = CellCode.fit(tree, train.points)
     level_weights = [config.level_weights[level.name] for level in tree.levels]  # type: ignore[index]

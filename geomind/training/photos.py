@@ -110,6 +110,17 @@ class TrainingPhotos:
         train, validation = (PhotoRows(path, rows[rows["split"] == split]) for split in ("train", "validation"))
         return cls(path, hashlib.blake2b(path.read_bytes()).hexdigest()[:32], train, validation, split_here)
 
+    def require_validation(self) -> None:
+        """Make sure that there are photos to judge by.
+
+        Raises:
+            ManifestError: there are none.
+        """
+        if len(self.validation) == 0:
+            raise ManifestError(
+                f"{self.manifest} has no row with split 'validation'. Split it with `geomind split {self.manifest}`."
+            )
+
     def of_region(self, region: Region, routed: NDArray[np.int64] | None = None) -> TrainingPhotos:
         """Give the photos of one region's Expert: its own and, to learn from, those that are routed to it.
 

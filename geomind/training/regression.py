@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from geomind.baselines import GLOBE
 from geomind.checkpoints import Description, regression_path
 from geomind.config import ExpertConfig, RegressionConfig
-from geomind.errors import ManifestError
 from geomind.files import refuse_existing
 from geomind.geography.regions import RegionTable
-from geomind.geography.sphere import Points, from_unit_vectors, haversine_km, unit_vectors
-from geomind.metrics import geoscore
+from geomind.geography.sphere import from_unit_vectors, unit_vectors
 from geomind.networks import EncoderWithHead, ExpertNetwork, VectorNetwork
 from geomind.progress import SILENT, Progress
+from geomind.training.answers import PlaceAnswers, answers_in_box, judge_places
 from geomind.training.fit import Task
-from geomind.training.losses import Loss, expert_loss
 from geomind.training.photos import TrainingPhotos
 from geomind.training.stage import Stage, Trained, check_machine, describe_weights, start_from, train_stage
 
@@ -57,37 +54,34 @@ def train_regression(
     check_machine(config)
     photos = TrainingPhotos.read(data, regions, config.seed)
     train, validation = photos.train, photos.validation
-    if len(validation) == 0:
-        raise ManifestError(f"{data} has no row with split 'validation'. Split it with `geomind split {data}`.")
+    photos.require_validation()
     torch.manual_seed(config.seed)
     network: EncoderWithHead
-    encode: Callable[[Points], Points]
-    decode: Callable[[NDArray[np.float32]], Points]
     if config.output == "square":
         network = ExpertNetwork(config.backbone.name, config.image_size, config.dropout, pooling=config.pooling)
-        box = (GLOBE.lat_min, GLOBE.lat_max, GLOBE.lon_min, GLOBE.lon_max)
-        # The Experts' loss on the Experts' head: what differs from them is the box, and nothing else.
-        loss: Loss = expert_loss(ExpertConfig(loss="smooth_l1"), GLOBE)
-        encode, decode = GLOBE.normalize, GLOBE.denormalize
+        # The Experts' answers and their loss: what differs from them is the box, and nothing else.
+        answers = answers_in_box(GLOBE, ExpertConfig(loss="smooth_l1"))
     else:
         network = VectorNetwork(config.backbone.name, config.image_size, config.dropout, pooling=config.pooling)
-        box, loss, encode, decode = None, squared_chord, unit_vectors, from_unit_vectors
+        answers = PlaceAnswers(
+            encode=lambda points: unit_vectors(points).astype(np.float32),
+            judge=lambda vectors, truth: judge_places(from_unit_vectors(vectors), truth),
+            loss=squared_chord,
+            validation_loss=squared_chord,
+            described={},
+        )
     start_from(config, network)
 
-    def score(outputs: NDArray[np.float32], rows: NDArray[np.int64]) -> dict[str, float]:
-        distance_km = haversine_km(decode(outputs), validation.points[rows])
-        return {"median_km": float(np.median(distance_km)), "geoscore": float(geoscore(distance_km).mean())}
-
     def describe(metrics: Mapping[str, float]) -> Description:
-        return describe_weights("regression", config, regions, metrics, len(train), box=box)
+        return describe_weights("regression", config, regions, metrics, len(train), **answers.described)
 
     task = Task(
         title="one network's regression",
         network=network,
         whole=network,
-        loss=loss,
-        validation_loss=loss,
-        score=score,
+        loss=answers.loss,
+        validation_loss=answers.validation_loss,
+        score=answers.score(validation.points),
         shown="median_km",
     )
     stage = Stage(
@@ -95,8 +89,8 @@ def train_regression(
         run_name=f"regression-{config.output}",
         network=network,
         photos=photos,
-        targets=encode(train.points).astype(np.float32),
-        validation_targets=encode(validation.points).astype(np.float32),
+        targets=answers.encode(train.points),
+        validation_targets=answers.encode(validation.points),
         task=task,
         describe=describe,
         weights=weights,

@@ -64,12 +64,15 @@ def geomind(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 
 
 @pytest.fixture
-def heard(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> pytest.LogCaptureFixture:
-    """What GeoMind logs, also after a test of the command line has sent it to stderr."""
+def heard(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.LogCaptureFixture]:
+    """What GeoMind logs, also after a test of the command line has sent it to stderr, from WARNING on."""
     logger = logging.getLogger("geomind")
     monkeypatch.setattr(logger, "handlers", [])
     monkeypatch.setattr(logger, "propagate", True)
-    return caplog
+    before = logger.level
+    logger.setLevel(logging.NOTSET)
+    yield caplog
+    logger.setLevel(before)
 
 
 @pytest.fixture

@@ -435,7 +435,7 @@ def test_without_faiss_the_search_goes_on_and_says_so_once(
     monkeypatch.setattr(retrieval.importlib.util, "find_spec", lambda name: None)  # type: ignore[attr-defined]
     features = random_rows(30)
     whole = gallery(features, np.arange(30) // 15)
-    with heard.at_level("INFO", logger="geomind"):
+    with heard.at_level("INFO"):
         whole.search(features, rows=whole.rows_of(0))  # 15 rows are few
         assert not heard.records
         for _ in range(2):

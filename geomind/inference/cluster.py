@@ -81,7 +81,8 @@ def infer_on_ray(
             GPUs, if any machine has one, and then only them; ``threads`` are the cores of an actor, too (see
             ``ACTOR_CPUS``), and ``max_memory_mb`` is for each of them.
         address: Where the cluster is, ``host:port``; if left out, the one that this machine belongs to (or that
-            ``RAY_ADDRESS`` names), or else a new one of this machine alone. A program that is connected stays so.
+            ``RAY_ADDRESS`` names), or else a new one of this machine alone. A program that is connected stays
+            so; Ray may then keep the actors of a run whose parts failed, and a later run in it waits for their cores.
         batch_size: Photos answered at once.
         part_size: Photos of a part, filled up to whole batches, so that the batches are those of one machine.
         workers: Threads of an actor that decode; if left out, one for each of its cores, or with torch for three.

@@ -36,16 +36,21 @@ pytestmark = pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\..*")
 
 BATCH, PART = 3, 6
 
+TOKEN = secrets.token_hex(32)  # a process that has been connected keeps the first one
+
 COUNT = 31
 """Photos of the folder: five parts and one photo."""
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def two_actors() -> Iterator[None]:
-    """A cluster of this machine with room for two actors of one core."""
+    """A cluster of this machine with room for two actors of one core.
+
+    One a test: Ray may keep the actors of a run whose parts failed, which those of the next would wait for.
+    """
     ray = pytest.importorskip("ray", reason="needs the extra ray")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))  # otherwise it leaves one in the home folder
+        patch.setenv("RAY_AUTH_TOKEN", TOKEN)  # otherwise it leaves one in the home folder
         ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=80 * 2**20)
         yield
         ray.shutdown()
@@ -178,6 +183,27 @@ def test_a_part_that_fails_for_good_is_said_and_keeps_no_other_from_its_rows(
     infer: Callable[..., engine.Inference], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tries = tmp_path / "tries"
+    monkeypatch.setattr(cluster, "_Answerer", failing_at_part_2(tries))
+    monkeypatch.setattr(cluster, "RETRIES", 1)  # Ray waits longer before each
+    with pytest.raises(OutputError, match=r"6 photos have no row: their parts failed 2 times"):
+        infer()
+    assert tries.read_text() == "xx"
+    assert parts(tmp_path / "p.parquet.unfinished" / "parts") == [*ALL_PARTS[:2], *ALL_PARTS[3:]]
+
+
+def test_more_failed_parts_than_may_be_end_the_run(
+    infer: Callable[..., engine.Inference], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "_Answerer", failing_at_part_2(tmp_path / "tries"))
+    monkeypatch.setattr(cluster, "RETRIES", 0)
+    monkeypatch.setattr(cluster, "FAILED_PARTS", 0)
+    with pytest.raises(OutputError, match=r"cannot go on: no room for it\. Go on with --resume"):
+        infer()
+    assert (tmp_path / "tries").read_text() == "x"
+
+
+def failing_at_part_2(tries: Path) -> type:
+    """Give an actor that fails at one part, and leaves a mark each time."""
 
     class Failing(cluster._Answerer):
         def __call__(self, batch: Any) -> Any:
@@ -187,17 +213,7 @@ def test_a_part_that_fails_for_good_is_said_and_keeps_no_other_from_its_rows(
                 raise OutputError("no room for it.")
             return super().__call__(batch)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(cluster, "_Answerer", Failing)
-        patch.setattr(cluster, "RETRIES", 1)  # Ray waits longer before each
-        with pytest.raises(OutputError, match=r"6 photos have no row: their parts failed 2 times"):
-            infer()
-        assert tries.read_text() == "xx"
-        patch.setattr(cluster, "FAILED_PARTS", 0)
-        patch.setattr(cluster, "RETRIES", 0)
-        with pytest.raises(OutputError, match=r"cannot go on: no room for it\. Go on with --resume"):
-            infer(resume=True)
-    assert parts(tmp_path / "p.parquet.unfinished" / "parts") == [*ALL_PARTS[:2], *ALL_PARTS[3:]]
+    return Failing
 
 
 def test_an_actor_that_cannot_begin_says_why(

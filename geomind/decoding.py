@@ -109,6 +109,8 @@ def distinct_places(candidates: Candidates, count: int, *, near_km: float = NEAR
     ``near_km`` from each other. What comes first has the highest expected GeoScore, and not always the highest
     probability: it counts what lies around it.
     """
+    if count == 0:
+        return Candidates(np.zeros((len(candidates), 0)), np.zeros((len(candidates), 0, 2)))
     left = candidates.most_probable(MOST_WEIGHED)[0]
     photos, distance_km = np.arange(len(left)), _between(left.places)
     shares, places = np.zeros((len(left), count)), np.zeros((len(left), count, 2))

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -82,10 +83,7 @@ def _train_vector(job: Job) -> None:
 
 def _train_regression(job: Job, config: RegressionConfig) -> None:
     if not regression_path(job.models).is_file():
-        train_regression(
-            job.bench.manifest, config, regions=job.bench.regions, models=job.models, runs=job.runs,
-            resume=unfinished_run(job.runs, f"regression-{config.output}"), progress=job.progress,
-        )  # fmt: skip
+        train_regression(job.bench.manifest, config, **_where(job, f"regression-{config.output}"))
 
 
 def _train_cells(job: Job) -> None:
@@ -99,10 +97,7 @@ def _train_hierarchical(job: Job) -> None:
 def _train_hierarchy(job: Job, levels: Mapping[str, int]) -> None:
     config = job.bench.config(HierarchicalConfig, seed=job.seed, epochs=job.budget, levels=levels)
     if not hierarchical_path(job.models).is_file():
-        train_hierarchical(
-            job.bench.manifest, config, regions=job.bench.regions, models=job.models, runs=job.runs,
-            resume=unfinished_run(job.runs, "hierarchical"), progress=job.progress,
-        )  # fmt: skip
+        train_hierarchical(job.bench.manifest, config, **_where(job, "hierarchical"))
 
 
 def _hierarchical(job: Job) -> Geolocator:
@@ -118,7 +113,7 @@ def _regression(job: Job) -> Geolocator:
 
 
 def _train_director(job: Job) -> None:
-    _director(job, max(1, round(DIRECTOR_SHARE * job.budget)))
+    _director(job, _director_epochs(job))
 
 
 def _train_whole_director(job: Job) -> None:
@@ -130,13 +125,14 @@ def _train_whole_director(job: Job) -> None:
     )  # fmt: skip
 
 
+def _director_epochs(job: Job) -> int:
+    return max(1, round(DIRECTOR_SHARE * job.budget))
+
+
 def _director(job: Job, epochs: int) -> DirectorConfig:
     config = job.bench.config(DirectorConfig, seed=job.seed, epochs=epochs)
     if not director_path(job.models).is_file():
-        train_director(
-            job.bench.manifest, config, regions=job.bench.regions, models=job.models, runs=job.runs,
-            resume=unfinished_run(job.runs, "director"), progress=job.progress,
-        )  # fmt: skip
+        train_director(job.bench.manifest, config, **_where(job, "director"))
     return config
 
 
@@ -147,7 +143,7 @@ def _train_own_experts(job: Job, **own: object) -> None:
     backbone = job.bench.config(DirectorConfig, seed=job.seed, epochs=1).backbone
     if backbone.weights == "none":  # from nothing, an Expert of a few hundred photos would hardly learn to see
         settings["backbone"] = BackboneConfig(name=backbone.name, weights=str(director_path(job.models)))
-    _train_experts(job, job.budget - max(1, round(DIRECTOR_SHARE * job.budget)), **settings)
+    _train_experts(job, job.budget - _director_epochs(job), **settings)
 
 
 def _train_heads(job: Job) -> None:
@@ -202,6 +198,17 @@ def _refined_cascade(job: Job) -> Geolocator:
 
 def _nearest_photo(job: Job) -> Geolocator:
     return NearestPhoto.load(job.models, runtime="torch")
+
+
+def _where(job: Job, run_name: str) -> dict[str, Any]:
+    """Say where a training puts what it makes, and which interrupted run of it there is to go on with."""
+    return {
+        "regions": job.bench.regions,
+        "models": job.models,
+        "runs": job.runs,
+        "resume": unfinished_run(job.runs, run_name),
+        "progress": job.progress,
+    }
 
 
 def unfinished_run(runs: Path, name: str) -> Path | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from geomind.config import CellsConfig, ExpertConfig
 from geomind.decoding import Candidates, best_places
@@ -15,7 +16,7 @@ from geomind.geography.boxes import Box
 from geomind.geography.cell_code import CellCode
 from geomind.geography.sphere import Points, haversine_km
 from geomind.metrics import geoscore
-from geomind.training.fit import Score
+from geomind.training.fit import Score, Task
 from geomind.training.losses import Loss, cells_loss, expert_loss
 
 _AT_ONCE = 256  # photos whose cells are weighed against each other together: some 10 MB an array
@@ -37,6 +38,25 @@ class PlaceAnswers:
     def score(self, truth: Points) -> Score:
         """Judge the answers of photos taken there: (n, 2) degrees."""
         return lambda outputs, rows: self.judge(outputs, truth[rows])
+
+    def task(self, title: str, network: nn.Module, truth: Points, *, whole: nn.Module | None = None) -> Task:
+        """Say what is trained: a network that answers so, judged where validation photos were taken.
+
+        Args:
+            title: What the progress bar says.
+            network: What learns.
+            truth: (n, 2) degrees.
+            whole: What is saved, if not the network itself.
+        """
+        return Task(
+            title=title,
+            network=network,
+            whole=network if whole is None else whole,
+            loss=self.loss,
+            validation_loss=self.validation_loss,
+            score=self.score(truth),
+            shown="median_km",
+        )
 
 
 def answers_in_box(box: Box, config: ExpertConfig) -> PlaceAnswers:

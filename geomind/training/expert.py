@@ -33,7 +33,6 @@ from geomind.networks import CellsNetwork, ExpertNetwork
 from geomind.photos import Preprocessing
 from geomind.progress import SILENT, Progress
 from geomind.training.answers import answers_in_box, answers_in_cells
-from geomind.training.fit import Task
 from geomind.training.photos import TrainingPhotos
 from geomind.training.processes import start_fabric
 from geomind.training.routing import route
@@ -135,15 +134,8 @@ def train_on_region(
             "expert", config, regions, metrics, len(train), region_id=region.id, trunk=trunk, **answers.described
         )
 
-    task = Task(
-        title=f"Expert {region.id} {region.name}",
-        network=network,
-        whole=network if trunk is None else nn.ModuleDict({"head": network.head}),
-        loss=answers.loss,
-        validation_loss=answers.validation_loss,
-        score=answers.score(validation.points),
-        shown="median_km",
-    )
+    whole = None if trunk is None else nn.ModuleDict({"head": network.head})
+    task = answers.task(f"Expert {region.id} {region.name}", network, validation.points, whole=whole)
     stage = Stage(
         called=region.name,
         run_name=expert_run_name(region),

@@ -18,7 +18,6 @@ from geomind.geography.regions import RegionTable
 from geomind.networks import CellsNetwork
 from geomind.progress import SILENT, Progress
 from geomind.training.answers import answers_in_cells
-from geomind.training.fit import Task
 from geomind.training.photos import PhotoRows, TrainingPhotos
 from geomind.training.stage import Stage, Trained, check_machine, describe_weights, start_from, train_stage
 
@@ -68,15 +67,7 @@ def train_hierarchical(
     def describe(metrics: Mapping[str, float]) -> Description:
         return describe_weights("hierarchical", config, regions, metrics, len(train), **answers.described)
 
-    task = Task(
-        title="the hierarchical network",
-        network=network,
-        whole=network,
-        loss=answers.loss,
-        validation_loss=answers.validation_loss,
-        score=answers.score(validation.points),
-        shown="median_km",
-    )
+    task = answers.task("the hierarchical network", network, validation.points)
     stage = Stage(
         called="hierarchical network",
         run_name="hierarchical",

@@ -18,7 +18,6 @@ from geomind.geography.sphere import from_unit_vectors, unit_vectors
 from geomind.networks import EncoderWithHead, ExpertNetwork, VectorNetwork
 from geomind.progress import SILENT, Progress
 from geomind.training.answers import PlaceAnswers, answers_in_box, judge_places
-from geomind.training.fit import Task
 from geomind.training.photos import TrainingPhotos
 from geomind.training.stage import Stage, Trained, check_machine, describe_weights, start_from, train_stage
 
@@ -75,15 +74,7 @@ def train_regression(
     def describe(metrics: Mapping[str, float]) -> Description:
         return describe_weights("regression", config, regions, metrics, len(train), **answers.described)
 
-    task = Task(
-        title="one network's regression",
-        network=network,
-        whole=network,
-        loss=answers.loss,
-        validation_loss=answers.validation_loss,
-        score=answers.score(validation.points),
-        shown="median_km",
-    )
+    task = answers.task("one network's regression", network, validation.points)
     stage = Stage(
         called="Regression",
         run_name=f"regression-{config.output}",

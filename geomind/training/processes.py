@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import time
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,8 @@ from numpy.typing import NDArray
 from geomind.config import TrainingConfig
 from geomind.devices import pick_device
 from geomind.errors import ConfigError
+
+LAST_EXCHANGE_SECONDS = 0.5
 
 
 def start_fabric(config: TrainingConfig) -> Fabric:
@@ -40,7 +44,19 @@ def start_fabric(config: TrainingConfig) -> Fabric:
         plugins=_precision(config, device),
     )
     fabric.launch()
+    if world_size > 1:
+        atexit.register(_let_go)
     return fabric
+
+
+def _let_go() -> None:
+    """Let the threads that exchanged tensors between processes drop the last of them while Python still runs.
+
+    Gloo's threads hold a tensor a moment longer than its exchange takes, and need the interpreter to drop it. If the
+    interpreter ended meanwhile they abort the process (exit code -6), and torchrun stops the others, which may be
+    writing the checkpoint. Destroying the process group does not help, for DDP keeps it alive (PyTorch 2.15).
+    """
+    time.sleep(LAST_EXCHANGE_SECONDS)
 
 
 def _precision(config: TrainingConfig, device: str) -> MixedPrecision | None:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import atexit
+import time
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,6 +13,7 @@ from few_photos import DIRECTOR
 
 from geomind.config import DirectorConfig
 from geomind.errors import ConfigError
+from geomind.training import processes
 from geomind.training.processes import gather, restore_scaler, scaler_state, start_fabric
 
 
@@ -48,6 +52,25 @@ def test_more_processes_than_photos_in_a_batch(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("WORLD_SIZE", "8")
     with pytest.raises(ConfigError, match="--set batch_size=8 or more"):
         start_fabric(config(batch_size=7))
+
+
+def test_processes_that_trained_together_end_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of two that had trained, starved by other work, aborted at its end: Gloo's thread still held a tensor.
+
+    torchrun then stopped the other one. One alone has no such thread, and ends at once.
+    """
+    ends: list[Callable[[], None]] = []
+    slept: list[float] = []
+    monkeypatch.setattr(atexit, "register", ends.append)
+    monkeypatch.setattr(time, "sleep", slept.append)
+    start_fabric(DIRECTOR)
+    assert not ends
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(processes, "Fabric", lambda **settings: SimpleNamespace(launch=lambda: None))
+    start_fabric(DIRECTOR)
+    (end,) = ends
+    end()
+    assert slept == [processes.LAST_EXCHANGE_SECONDS]
 
 
 def test_alone_all_is_gathered() -> None:

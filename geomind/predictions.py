@@ -54,6 +54,8 @@ class Prediction:
     radius_km_90: float | None = _number(3, 0, math.inf)
     confidence: float | None = _number(6, 0, 1)
     error: str | None = None
+    radius_note: str | None = None
+    abstained: str | None = None
     country_cell: str | None = None
     country_cell_probability: float | None = _number(6, 0, 1)
     region_cell: str | None = None
@@ -64,6 +66,7 @@ class Prediction:
     true_latitude: float | None = _number(6, -90, 90)
     true_longitude: float | None = _number(6, -180, 180)
     distance_km: float | None = field(init=False, default=None)
+    spread_km: float | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if not self.image_path:
@@ -104,7 +107,7 @@ class Prediction:
         return _pair(self.true_latitude, self.true_longitude)
 
 
-_FIELDS = tuple(each.name for each in dataclasses.fields(Prediction))
+_FIELDS = tuple(each.name for each in dataclasses.fields(Prediction) if each.compare)
 _FIRST_OF_CELLS = _FIELDS.index("country_cell")
 
 COLUMNS = _FIELDS[:_FIRST_OF_CELLS]
@@ -127,7 +130,18 @@ _NUMBERS = tuple(
 DECIMALS = {name: decimals for name, decimals, _, _ in _NUMBERS} | {"distance_km": 3}
 """The columns that hold numbers, and the decimals they are written with."""
 
-_OPTIONAL_TEXT = ("region_name", "country", "city", "error", "country_cell", "region_cell", "city_cell", "candidates")
+_OPTIONAL_TEXT = (
+    "region_name",
+    "country",
+    "city",
+    "error",
+    "radius_note",
+    "abstained",
+    "country_cell",
+    "region_cell",
+    "city_cell",
+    "candidates",
+)
 
 
 def candidates_text(candidates: Iterable[tuple[float, float, float]]) -> str:
@@ -298,7 +312,7 @@ def readable_columns(header: Sequence[str], path: Path) -> list[str]:
         raise ManifestError(
             f"{path} is not a predictions.csv: it has no column {', '.join(missing)}. Write one with `geomind infer`."
         )
-    return [each.name for each in dataclasses.fields(Prediction) if each.init and each.name in header]
+    return [each.name for each in dataclasses.fields(Prediction) if each.init and each.compare and each.name in header]
 
 
 # ── names of places ──────────────────────────────────────────────────────────────────────────────────────────────────

@@ -46,6 +46,8 @@ def predictions(draw, *, with_truth: bool) -> Prediction:
         radius_km_50=radii[0],
         radius_km_90=radii[1],
         confidence=draw(st.none() | shares),
+        radius_note=draw(st.none() | texts),
+        abstained=draw(st.none() | texts),
         error=draw(st.none() | texts) if place else draw(texts),
         candidates=draw(st.none() | texts),
         **cells,

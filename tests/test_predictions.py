@@ -37,7 +37,7 @@ from geomind.predictions import (
 def test_the_columns_are_the_promised_header():
     promised = (
         "image_path, region_id, region_name, region_probability, latitude, longitude, google_maps_url, country, city, "
-        "radius_km_50, radius_km_90, confidence, error"
+        "radius_km_50, radius_km_90, confidence, error, radius_note, abstained"
     )
     assert ", ".join(COLUMNS) == promised
     assert TRUTH_COLUMNS == ("true_latitude", "true_longitude", "distance_km")
@@ -94,6 +94,13 @@ def test_a_fallback_has_a_place_and_says_what_it_stands_in_for():
     fallback = dataclasses.replace(ANSWER, error="no Expert for this region")
     assert fallback.answered
     assert fallback.error == "no Expert for this region"
+
+
+def test_an_abstention_keeps_the_place_and_what_calibration_reads_is_no_column():
+    unsure = dataclasses.replace(ANSWER, abstained="confidence below 0.9", spread_km=12.0)
+    assert unsure.place == ANSWER.place
+    assert "spread_km" not in COLUMNS + CELL_COLUMNS + TRUTH_COLUMNS
+    assert unsure == dataclasses.replace(unsure, spread_km=None)
 
 
 def test_a_prediction_names_its_photo():

@@ -32,7 +32,7 @@ def xml_text(text: str) -> str:
 
 
 def describe(prediction: Prediction) -> str:
-    """Say what is known of a photo's place: town and country, region and its probability, radius, what went wrong."""
+    """Say what is known of a photo's place: town and country, region, radius, abstention, what went wrong."""
     parts = []
     if prediction.city or prediction.country:
         parts.append(", ".join(name for name in (prediction.city, prediction.country) if name))
@@ -43,6 +43,8 @@ def describe(prediction: Prediction) -> str:
         parts.append(f"90% within {prediction.radius_km_90:,.0f} km")
     if prediction.distance_km is not None:
         parts.append(f"{prediction.distance_km:,.1f} km from the truth")
+    if prediction.abstained:
+        parts.append(f"abstained: {prediction.abstained}")
     if prediction.error:
         parts.append(prediction.error)
     return "; ".join(parts)

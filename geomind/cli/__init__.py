@@ -11,7 +11,21 @@ from typing import Annotated
 import typer
 
 from geomind import __version__
-from geomind.cli import bench, compare, convert, data, demo, download, evaluate, export, infer, inspect, regions, train
+from geomind.cli import (
+    bench,
+    calibrate,
+    compare,
+    convert,
+    data,
+    demo,
+    download,
+    evaluate,
+    export,
+    infer,
+    inspect,
+    regions,
+    train,
+)
 from geomind.devices import keep_freed_memory, let_threads_sleep
 from geomind.errors import GeoMindError
 
@@ -24,7 +38,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-# In the order of the story: see it work, bring photos, train, locate, judge.
+# In the order of the story: see it work, bring photos, train, calibrate, locate, judge.
 app.command("demo", rich_help_panel="See it work")(demo.demo)
 app.add_typer(download.app, name="download", rich_help_panel="Photos")
 app.command("prepare", rich_help_panel="Photos")(data.prepare)
@@ -33,6 +47,7 @@ app.command("split", rich_help_panel="Photos")(data.split)
 app.command("train-director", rich_help_panel="Training")(train.train_director)
 app.command("train-expert", rich_help_panel="Training")(train.train_expert)
 app.command("train-hierarchical", rich_help_panel="Training")(train.train_hierarchical)
+app.command("calibrate", rich_help_panel="Training")(calibrate.calibrate)
 app.command("infer", rich_help_panel="Places")(infer.infer)
 app.command("export", rich_help_panel="Places")(export.export)
 app.command("evaluate", rich_help_panel="Places")(evaluate.evaluate)

@@ -11,7 +11,21 @@ from typing import Annotated
 import typer
 
 from geomind import __version__
-from geomind.cli import bench, compare, convert, data, demo, download, evaluate, export, infer, inspect, regions, train
+from geomind.cli import (
+    bench,
+    compare,
+    convert,
+    data,
+    demo,
+    download,
+    evaluate,
+    export,
+    infer,
+    inspect,
+    regions,
+    scrub,
+    train,
+)
 from geomind.devices import keep_freed_memory, let_threads_sleep
 from geomind.errors import GeoMindError
 
@@ -38,6 +52,7 @@ app.command("export", rich_help_panel="Places")(export.export)
 app.command("evaluate", rich_help_panel="Places")(evaluate.evaluate)
 app.command("compare", rich_help_panel="Places")(compare.compare)
 app.command("convert", rich_help_panel="Places")(convert.convert)
+app.command("scrub", rich_help_panel="Photos")(scrub.scrub)
 app.add_typer(regions.app, name="regions", rich_help_panel="Photos")
 app.add_typer(bench.app, name="bench", rich_help_panel="This machine")
 

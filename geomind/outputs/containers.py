@@ -69,8 +69,11 @@ def jpeg_parts(photo: bytes) -> Iterator[Part]:
             after = _AFTER_CODED.search(photo, at)
             if after is None:
                 break
-            yield Part(CODED, at, at, after.start())
-            at = after.start()
+            end = after.start()
+            while photo[end - 1] == 0xFF:  # fill bytes
+                end -= 1
+            yield Part(CODED, at, at, end)
+            at = end
     raise PhotoError("its JPEG segments are broken")
 
 

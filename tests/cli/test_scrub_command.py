@@ -30,9 +30,9 @@ def test_photos_and_folders_are_copied_without_their_places(geomind: Run):
 
 
 def test_what_cannot_be_cleaned_is_named_and_the_rest_is_done(geomind: Run):
-    photo("photos/a.tif")
     photo("photos/b.jpg")
     photo("photos/c.jpg")
+    Image.new("RGB", (40, 30)).save("photos/a.tif")
     with Path("photos/c.jpg").open("ab") as file:
         file.write(b"a film")
     code, said, refused = geomind("scrub", "photos", "--output", "clean")

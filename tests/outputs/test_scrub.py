@@ -81,8 +81,8 @@ def assert_clean(copy: bytes, photo: bytes) -> None:
     assert np.array_equal(open_photo(copy), open_photo(photo))
     assert without_metadata(copy) == (copy, False)
     kept = {"icc_profile", "exif", "jfif", "jfif_version", "jfif_unit", "jfif_density", "dpi", "adobe", "adobe_transform",
-            "transparency", "gamma", "srgb", "background", "loop", "duration", "timestamp", "bbox", "blend", "disposal",
-            "default_image", "progressive", "progression", "interlace", "chromaticity", "aspect"}  # fmt: skip
+            "transparency", "background", "loop", "duration", "timestamp", "bbox", "blend", "disposal", "default_image",
+            "progressive", "progression"}  # fmt: skip
     assert set(info_of(copy)) <= kept
     with Image.open(io.BytesIO(copy)) as image:
         assert set(image.getexif()) <= {ExifTags.Base.Orientation}
@@ -116,7 +116,7 @@ def test_every_kind_of_jpeg_is_drawn_as_before(options):
 
 def test_whatever_a_jpeg_carries_beside_its_picture_goes():
     plain = encoded("JPEG", progressive=True)
-    hidden = [segment(code, b"x\0Sydney") for code in (*range(0xE0, 0xF0), *range(0xF0, 0xFE), 0xFE)]
+    hidden = [segment(code, b"x\0Sydney") for code in range(0xE0, 0xFF)]
     thumbnail = plain[6:18] + b"\2\1" + PLACE  # of 2 x 1 pixels
     assert plain[2:4] == b"\xff\xe0"
     thumbnails = segment(0xE0, thumbnail) + segment(0xE0, b"JFXX\0\x13Sydney")

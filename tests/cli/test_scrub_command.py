@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from pathlib import Path
 
 from conftest import Run
@@ -54,3 +56,13 @@ def test_a_mistake_is_one_line(geomind: Run):
         code, _, said = geomind("scrub", *words)
         assert (code, said.count("Error: "), says in said) == (1, 1, True)
     assert geomind("scrub", "photos")[0] == 2  # without --output nobody knows where to
+
+
+def test_the_commands_of_its_page_work_as_they_stand_there(geomind: Run):
+    page = Path(__file__).parents[2] / "docs" / "beware.md"
+    (block,) = re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    photo("photos/a.jpg")
+    photo("photos/b.png")
+    for line in block.splitlines():
+        assert geomind(*shlex.split(line, comments=True)[1:])[0] == 0, line
+    assert len(list(Path("clean").iterdir())) == 2

@@ -132,3 +132,27 @@ def webp_parts(photo: bytes, start: int, end: int) -> Iterator[Part]:
 def webp_chunk(kind: bytes, content: bytes) -> bytes:
     """Make a chunk, padded to an even number of bytes."""
     return kind + struct.pack("<I", len(content)) + content + b"\0" * (len(content) % 2)
+
+
+def is_heif(photo: bytes) -> bool:
+    """Tell the container of HEIC and AVIF by its first bytes."""
+    return photo[4:8] == b"ftyp"
+
+
+def heif_boxes(photo: bytes, start: int, end: int) -> Iterator[Part]:
+    """Give the boxes that lie in a stretch of a HEIC or AVIF, one after the other (ISO/IEC 14496-12, 4.2).
+
+    Raises:
+        PhotoError: a box claims more than there is.
+    """
+    at = start
+    while at < end:
+        size, kind, header = int.from_bytes(photo[at : at + 4], "big"), photo[at + 4 : at + 8], 8
+        if size == 1:
+            size, header = int.from_bytes(photo[at + 8 : at + 16], "big"), 16
+        elif size == 0:  # up to the end
+            size = end - at
+        if size < header or at + size > end:
+            raise PhotoError("its HEIF boxes are broken")
+        yield Part(kind, at, at + header, at + size)
+        at += size

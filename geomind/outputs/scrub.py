@@ -21,6 +21,7 @@ from geomind.outputs.containers import (
     JPEG_HEADER,
     PNG_HEADER,
     Part,
+    is_heif,
     is_webp,
     jpeg_parts,
     jpeg_segment,
@@ -29,10 +30,11 @@ from geomind.outputs.containers import (
     webp_chunk,
     webp_parts,
 )
+from geomind.outputs.heif import clean_heif
 from geomind.photos import NO_GPS, iter_photos, read_gps, read_orientation, read_photo_bytes, sidecars_of
 from geomind.progress import SILENT, Progress
 
-CAN_SCRUB = "JPEG, PNG and WebP"
+CAN_SCRUB = "JPEG, PNG, WebP, HEIC and AVIF"
 """The formats whose metadata can be taken out without encoding the picture anew."""
 
 
@@ -101,6 +103,11 @@ def without_metadata(photo: bytes) -> tuple[bytes, bool]:
     ):
         if is_it:
             return clean(photo, _turned(read_orientation(photo)))
+    if is_heif(photo):  # its boxes say how it is to be turned, and its metadata should not
+        copy, shortened = clean_heif(photo)
+        if read_orientation(copy) != read_orientation(photo):
+            raise PhotoError("only its metadata say how it is to be turned")
+        return copy, shortened
     raise PhotoError(f"only {CAN_SCRUB} can be cleaned without encoding the picture anew; export it as one of these")
 
 

@@ -40,7 +40,7 @@ def test_what_cannot_be_cleaned_is_named_and_the_rest_is_done(geomind: Run):
     code, said, refused = geomind("scrub", "photos", "--output", "clean")
     assert code == 1
     assert "2 photos copied without metadata to clean, 1 not copied.\n1 lost what stood behind the picture" in said
-    assert "Not copied: photos/a.tif: only JPEG, PNG and WebP can be cleaned" in refused
+    assert "Not copied: photos/a.tif: only JPEG, PNG, WebP, HEIC and AVIF can be cleaned" in refused
     assert sorted(each.name for each in Path("clean").iterdir()) == ["b.jpg", "c.jpg"]
     code, _, refused = geomind("scrub", "photos/b.jpg", "--output", "clean")
     assert (code, "--overwrite replaces it" in refused) == (1, True)

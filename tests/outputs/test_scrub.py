@@ -76,14 +76,22 @@ def info_of(photo: bytes) -> dict:
         return dict(image.info)
 
 
+EMPTY_XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>'
+HARMLESS = {
+    *("icc_profile", "exif", "dpi", "jfif", "jfif_version", "jfif_unit", "jfif_density", "adobe", "adobe_transform"),
+    *("progressive", "progression", "transparency", "background", "default_image", "loop", "duration", "timestamp"),
+    *("bbox", "blend", "disposal"),
+}
+"""What Pillow tells of a file that holds nothing but a picture; its EXIF is looked into."""
+
+
 def assert_clean(copy: bytes, photo: bytes) -> None:
     assert PLACE not in copy
     assert np.array_equal(open_photo(copy), open_photo(photo))
     assert without_metadata(copy) == (copy, False)
-    kept = {"icc_profile", "exif", "jfif", "jfif_version", "jfif_unit", "jfif_density", "dpi", "adobe", "adobe_transform",
-            "transparency", "background", "loop", "duration", "timestamp", "bbox", "blend", "disposal", "default_image",
-            "progressive", "progression"}  # fmt: skip
-    assert set(info_of(copy)) <= kept
+    info = info_of(copy)
+    assert info.pop("xmp", EMPTY_XMP).rstrip() == EMPTY_XMP  # of an AVIF, which nothing can be taken out of
+    assert set(info) <= HARMLESS
     with Image.open(io.BytesIO(copy)) as image:
         assert set(image.getexif()) <= {ExifTags.Base.Orientation}
 
@@ -92,7 +100,7 @@ def assert_clean(copy: bytes, photo: bytes) -> None:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "AVIF"])
 def test_the_picture_its_colours_and_its_turn_stay_and_all_else_goes(form, orientation):
     photo = telling(form, orientation)
     copy, cut = without_metadata(photo)
@@ -196,13 +204,72 @@ def test_animations_keep_their_frames(form):
             assert np.array_equal(one.convert("RGB"), other.convert("RGB"))
 
 
-@pytest.mark.parametrize("form", ["TIFF", "GIF", "BMP", "AVIF", "JPEG2000"])
+AVIF = telling("AVIF")
+
+
+def at_same_size(photo: bytes, old: bytes, new: bytes) -> bytes:
+    assert len(old) == len(new)
+    assert photo.count(old) == 1
+    return photo.replace(old, new)
+
+
+def box(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content) + 8) + kind + content
+
+
+def test_an_avif_keeps_every_byte_of_its_picture_at_its_place():
+    copy, cut = without_metadata(AVIF)
+    assert not cut
+    assert len(copy) == len(AVIF)
+    assert PLACE in AVIF
+    assert b"GPSLatitude" in AVIF
+    changed = [n for n, (old, new) in enumerate(zip(AVIF, copy, strict=True)) if old != new]
+    assert len(changed) > 300
+    assert_clean(copy, AVIF)
+
+
+def test_what_is_only_said_of_an_avif_goes():
+    remark = AVIF.index(b"pixi") + 4
+    photo = AVIF[: remark - 4] + b"udes" + PLACE + b"!!" + AVIF[remark + 8 :]
+    behind = box(b"mpvd", b"a film of Sydney") + box(b"uuid", PLACE * 4) + b"Sydney"
+    copy, cut = without_metadata(photo + behind)
+    assert cut
+    assert_clean(copy, AVIF)
+    assert len(copy) == len(AVIF)
+    assert without_metadata(AVIF + bytes(30)) == (without_metadata(AVIF)[0], False)
+
+
+@pytest.mark.parametrize(
+    ("photo", "says"),
+    [
+        (AVIF + box(b"moov", b"a film"), "film"),
+        (at_same_size(AVIF, b"pixi", b"wxyz"), "properties of a kind"),
+        (AVIF.replace(b"Exif", b"wxyz", 1), "items of a kind"),
+        (at_same_size(AVIF, b"iloc", b"wxyz"), "broken"),
+        (at_same_size(AVIF, b"meta\0\0\0\0", b"free\0\0\0\0"), "broken"),
+        (AVIF[: AVIF.index(b"mdat") - 4], "broken"),
+    ],
+    ids=["film", "property", "item", "no table", "nothing", "no heap"],
+)
+def test_an_avif_that_cannot_be_judged_is_refused(photo, says):
+    with pytest.raises(PhotoError, match=says):
+        without_metadata(photo)
+
+
+def test_an_avif_that_only_xmp_turns_is_refused():
+    """Pillow goes by XMP where no EXIF is; a copy without it would lie on its side."""
+    turned = b'<x:xmpmeta xmlns:x="adobe:ns:meta/" xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/>'
+    with pytest.raises(PhotoError, match="how it is to be turned"):
+        without_metadata(encoded("AVIF", xmp=turned))
+
+
+@pytest.mark.parametrize("form", ["TIFF", "GIF", "BMP", "JPEG2000"])
 def test_a_format_that_cannot_be_cleaned_is_refused(form):
-    with pytest.raises(PhotoError, match="only JPEG, PNG and WebP"):
+    with pytest.raises(PhotoError, match="only JPEG, PNG, WebP, HEIC and AVIF"):
         without_metadata(encoded(form))
 
 
-@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "AVIF"])
 @pytest.mark.parametrize("share", [0.3, 0.8, 0.99])
 def test_half_a_photo_is_refused(form, share):
     photo = telling(form)
@@ -237,7 +304,7 @@ def test_no_private_chunk_comes_through(kind, content, behind):
 
 @given(st.data())
 def test_a_broken_photo_is_refused_or_tells_nothing(data):
-    photo = bytearray(telling(data.draw(st.sampled_from(["JPEG", "PNG", "WEBP"]))))
+    photo = bytearray(telling(data.draw(st.sampled_from(["JPEG", "PNG", "WEBP", "AVIF"]))))
     for _ in range(data.draw(st.integers(1, 6))):
         photo[data.draw(st.integers(0, len(photo) - 1))] = data.draw(st.integers(0, 255))
     try:
@@ -245,7 +312,6 @@ def test_a_broken_photo_is_refused_or_tells_nothing(data):
     except PhotoError as error:
         assert str(error)
         return
-    assert b"Adobe" not in copy or photo.startswith(b"\xff\xd8")
     assert b"GPSLatitude" not in copy
 
 
@@ -369,8 +435,8 @@ def test_what_is_not_there_is_said_before_anything_is_copied(photos, tmp_path):
 
 def test_real_photos_keep_their_pixels_and_lose_their_places(shared: Path, tmp_path: Path):
     done = scrub([shared / "photos"], tmp_path / "out")
-    assert done.copies >= 50
-    assert all("only JPEG" in reason for reason in done.refused.values()), done.refused
+    assert done.copies >= 60
+    assert {Path(photo).suffix for photo in done.refused} <= {".tif", ".tiff"}, done.refused
     for number, copy in enumerate(find_photos(tmp_path / "out")):
         content = copy.read_bytes()
         assert b"GPS" not in content.split(b"\xff\xda")[0]

@@ -8,8 +8,7 @@ can be taken out of it: the copy begins as zeros, and only what the pictures nee
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 
 from geomind.errors import PhotoError
 from geomind.outputs.containers import EXIF_HEADER, Part, heif_boxes
@@ -35,14 +34,6 @@ _BROKEN = "its HEIF boxes are broken"
 
 _Stretch = tuple[int, int]
 """From where to where in the file."""
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Where an item's bytes are: in the file, or in the heap that the table itself has."""
-
-    in_table: bool
-    stretches: tuple[_Stretch, ...]
 
 
 def clean_heif(photo: bytes) -> tuple[bytes, bool]:
@@ -77,17 +68,23 @@ def clean_heif(photo: bytes) -> tuple[bytes, bool]:
         else:
             _keep_emptied(copy, photo, box)
     heaps = [(box.content, box.end) for box in boxes if box.kind == b"mdat"]
-    _clean_table(copy, photo, boxes[kinds.index(b"meta")], heaps)
+    try:
+        _clean_table(copy, photo, boxes[kinds.index(b"meta")], heaps)
+    except IndexError as error:
+        raise PhotoError(_BROKEN) from error
     return bytes(copy), lost
 
 
-def _clean_table(copy: bytearray, photo: bytes, meta: Part, heaps: list[_Stretch]) -> None:
+def _clean_table(copy: bytearray, photo: bytes, meta: Part, heaps: Sequence[_Stretch]) -> None:
     """Write what the pictures need, of the table of items and of the heaps of bytes, into the copy."""
     _keep(copy, photo, (meta.content, meta.content + 4))
-    boxes = {box.kind: box for box in heif_boxes(photo, meta.content + 4, meta.end)}
-    if not {b"iinf", b"iloc", b"iprp"} <= boxes.keys():
+    boxes = list(heif_boxes(photo, meta.content + 4, meta.end))
+    by_kind = {box.kind: box for box in boxes}
+    if {b"iinf", b"iloc", b"iprp"} - by_kind.keys() or any(
+        box != by_kind[box.kind] for box in boxes if box.kind in (b"iinf", b"iloc", b"iprp", b"idat")
+    ):
         raise PhotoError(_BROKEN)
-    for box in heif_boxes(photo, meta.content + 4, meta.end):
+    for box in boxes:
         if box.kind in (b"pitm", b"iloc", b"iref", b"grpl"):
             _keep(copy, photo, (box.start, box.end))
         elif box.kind == b"hdlr":  # a name of the writer's choice stands behind its first fields
@@ -100,28 +97,30 @@ def _clean_table(copy: bytearray, photo: bytes, meta: Part, heaps: list[_Stretch
             _clean_properties(copy, photo, box)
         elif box.kind != b"iinf":
             _keep_emptied(copy, photo, box)
-    kinds = _clean_names(copy, photo, boxes[b"iinf"])
-    pictures: list[_Stretch] = []
-    notes: list[tuple[bytes, tuple[_Stretch, ...]]] = []
-    for item, place in _places(photo, boxes[b"iloc"]):
-        if place.in_table and b"idat" not in boxes:
-            raise PhotoError(_BROKEN)
-        table = boxes[b"idat"] if place.in_table else None
-        allowed = heaps if table is None else [(table.content, table.end)]
-        start = 0 if table is None else table.content
-        stretches = tuple((start + a, start + b) for a, b in place.stretches)
-        if not all(any(low <= a and b <= high for low, high in allowed) for a, b in stretches):
-            raise PhotoError(_BROKEN)
-        if kinds.get(item) in _PICTURES:
-            pictures += stretches
-        else:
-            notes.append((kinds.get(item, b""), stretches))
+    kinds = _clean_names(copy, photo, by_kind[b"iinf"])
+    _fill_heaps(copy, photo, kinds, list(_places(photo, by_kind[b"iloc"], by_kind.get(b"idat"), heaps)))
+
+
+def _fill_heaps(
+    copy: bytearray, photo: bytes, kinds: Mapping[int, bytes], places: Sequence[tuple[int, list[_Stretch]]]
+) -> None:
+    """Write the bytes of pictures into the copy, and something that says nothing for those of metadata."""
+    pictures = [stretch for item, stretches in places if kinds.get(item) in _PICTURES for stretch in stretches]
     for stretch in pictures:
         _keep(copy, photo, stretch)
-    for kind, stretches in notes:
-        if any(a < high and low < b for a, b in stretches for low, high in pictures):
+    for item, stretches in places:
+        kind = kinds.get(item, b"")
+        if kind in _PICTURES:
+            continue
+        if any(start < other_end and other < end for start, end in stretches for other, other_end in pictures):
             raise PhotoError("its pictures and its metadata share bytes")
-        _write_emptied(copy, kind, stretches)
+        size = sum(end - start for start, end in stretches)
+        nothing = {b"Exif": _EMPTY_EXIF, b"mime": _EMPTY_XMP}.get(kind, b"")
+        nothing = (nothing if len(nothing) <= size else b"").ljust(size, b" " if kind == b"mime" else b"\0")
+        at = 0
+        for start, end in stretches:
+            copy[start:end] = nothing[at : at + end - start]
+            at += end - start
 
 
 def _clean_names(copy: bytearray, photo: bytes, iinf: Part) -> dict[int, bytes]:
@@ -138,6 +137,8 @@ def _clean_names(copy: bytearray, photo: bytes, iinf: Part) -> dict[int, bytes]:
         kind = photo[at : at + 4]
         if kind not in _PICTURES | _NOTES:
             raise PhotoError("it has items of a kind that is not known")
+        if any(photo[at - 2 : at]):
+            raise PhotoError("it has items that are encrypted")
         _keep(copy, photo, (infe.start, at + 4))
         if kind == b"mime":  # its name and its type, two texts; readers want the type
             name_end = photo.find(b"\0", at + 4, infe.end)
@@ -145,7 +146,10 @@ def _clean_names(copy: bytearray, photo: bytes, iinf: Part) -> dict[int, bytes]:
                 raise PhotoError(_BROKEN)
             copy[at + 4 : name_end] = b" " * (name_end - at - 4)
             _keep(copy, photo, (name_end, infe.end))
-        kinds[int.from_bytes(photo[infe.content + 4 : infe.content + 4 + width], "big")] = kind
+        item = int.from_bytes(photo[infe.content + 4 : infe.content + 4 + width], "big")
+        if item in kinds:
+            raise PhotoError(_BROKEN)
+        kinds[item] = kind
     return kinds
 
 
@@ -167,8 +171,10 @@ def _clean_properties(copy: bytearray, photo: bytes, iprp: Part) -> None:
             _keep_emptied(copy, photo, box)
 
 
-def _places(photo: bytes, iloc: Part) -> Iterator[tuple[int, _Place]]:
-    """Read where the bytes of each item are (ISO/IEC 14496-12, 8.11.3)."""
+def _places(
+    photo: bytes, iloc: Part, idat: Part | None, heaps: Sequence[_Stretch]
+) -> Iterator[tuple[int, list[_Stretch]]]:
+    """Read where the bytes of each item are (ISO/IEC 14496-12, 8.11.3): in a heap, or in the table's own."""
     at = iloc.content
 
     def number(width: int) -> int:
@@ -187,15 +193,17 @@ def _places(photo: bytes, iloc: Part) -> Iterator[tuple[int, _Place]]:
         method = number(2) & 15 if version else 0
         if method > 1 or number(2):  # made of other items, or in another file
             raise PhotoError("it has items whose bytes are elsewhere")
-        base = number(base_width)
+        within = heaps if method == 0 else [(idat.content, idat.end)] if idat is not None else []
+        base = number(base_width) + (within[0][0] if method and within else 0)
         stretches = []
         for _ in range(number(2)):
             number(index_width if version else 0)
             start = base + number(offset_width)
-            stretches.append((start, start + number(length_width)))
-        if any(end == start for start, end in stretches):  # it would be all of the file
-            raise PhotoError(_BROKEN)
-        yield item, _Place(method == 1, tuple(stretches))
+            end = start + number(length_width)
+            if start == end or not any(low <= start and end <= high for low, high in within):
+                raise PhotoError(_BROKEN)  # an extent of no length would be all of the file
+            stretches.append((start, end))
+        yield item, stretches
 
 
 def _keep(copy: bytearray, photo: bytes, stretch: _Stretch) -> None:
@@ -209,14 +217,3 @@ def _keep_emptied(copy: bytearray, photo: bytes, box: Part) -> None:
     """Leave a box of zeros as large, which readers pass over."""
     _keep(copy, photo, (box.start, box.content))
     copy[box.start + 4 : box.start + 8] = b"free"
-
-
-def _write_emptied(copy: bytearray, kind: bytes, stretches: Sequence[_Stretch]) -> None:
-    """Write metadata that says nothing where some stood, if there is room for it."""
-    size = sum(end - start for start, end in stretches)
-    nothing = {b"Exif": _EMPTY_EXIF, b"mime": _EMPTY_XMP}.get(kind, b"")
-    nothing = (nothing if len(nothing) <= size else b"").ljust(size, b" " if kind == b"mime" else b"\0")
-    at = 0
-    for start, end in stretches:
-        copy[start:end] = nothing[at : at + end - start]
-        at += end - start

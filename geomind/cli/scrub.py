@@ -11,7 +11,7 @@ import typer
 
 def scrub(
     photos: Annotated[
-        list[Path], typer.Argument(metavar="PHOTO|FOLDER...", help="Photos, and folders of photos.", show_default=False)
+        list[Path], typer.Argument(metavar="PHOTOS", help="Photos, and folders of photos.", show_default=False)
     ],
     output: Annotated[
         Path, typer.Option(help="The folder for the copies; subfolders and names stay.", show_default=False)

@@ -24,6 +24,7 @@ from geomind.cli import (
     infer,
     inspect,
     regions,
+    scrub,
     train,
 )
 from geomind.devices import keep_freed_memory, let_threads_sleep
@@ -53,6 +54,7 @@ app.command("export", rich_help_panel="Places")(export.export)
 app.command("evaluate", rich_help_panel="Places")(evaluate.evaluate)
 app.command("compare", rich_help_panel="Places")(compare.compare)
 app.command("convert", rich_help_panel="Places")(convert.convert)
+app.command("scrub", rich_help_panel="Photos")(scrub.scrub)
 app.add_typer(regions.app, name="regions", rich_help_panel="Photos")
 app.add_typer(bench.app, name="bench", rich_help_panel="This machine")
 

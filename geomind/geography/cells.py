@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.spatial import cKDTree
 
 from geomind.errors import ConfigError, OutputError
 from geomind.files import atomic_path, refuse_existing
+from geomind.geography.nearest import Nearest
 from geomind.geography.sphere import Points, from_unit_vectors, unit_vectors
 
 FORMAT_VERSION = 1
@@ -365,8 +365,7 @@ def _middles(points: Points, labels: NDArray[np.int64]) -> Points:
 
 def _nearest(centres: Points, points: Points) -> NDArray[np.int64]:
     """Find the nearest centre of each point: (c, 2), (n, 2) degrees -> (n,)."""
-    _, nearest = cKDTree(unit_vectors(centres)).query(unit_vectors(points))
-    return np.asarray(nearest, dtype=np.int64)
+    return Nearest(unit_vectors(centres)).query(unit_vectors(points))[1]
 
 
 def _distinct(centres: Points) -> NDArray[np.int64]:

@@ -16,11 +16,12 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
 from numpy.typing import ArrayLike, NDArray
-from scipy.spatial import cKDTree
 
+from geomind.geography.nearest import Nearest
 from geomind.geography.sphere import Points, chord_to_km, km_to_chord, unit_vectors, wrap_longitude
 
 SEA_LIMIT_KM = 370.4
@@ -190,9 +191,9 @@ def countries() -> Mapping[str, Country]:
 @functools.cache
 def cities() -> Cities:
     """Give the table of towns; its arrays are shared and cannot be written."""
-    table = pq.read_table(_TABLES / "cities.parquet")
+    table = _read("cities.parquet")
     name, country, latitude, longitude, population = (
-        table[column].to_numpy() for column in ("name", "country", "latitude", "longitude", "population")
+        table[column] for column in ("name", "country", "latitude", "longitude", "population")
     )
     return Cities(
         name=_shared(name),
@@ -236,9 +237,9 @@ class _Land:
 
 @functools.cache
 def _land() -> _Land:
-    table = pq.read_table(_TABLES / "land.parquet")
-    polygons = shapely.from_wkb(table["polygon"].to_numpy())
-    return _Land(table["country"].to_numpy().astype("<U2"), polygons, shapely.STRtree(polygons))
+    table = _read("land.parquet")
+    polygons = shapely.from_wkb(table["polygon"])
+    return _Land(table["country"].astype("<U2"), polygons, shapely.STRtree(polygons))
 
 
 def _piece_of(points: Points) -> NDArray[np.int64]:
@@ -252,34 +253,43 @@ def _piece_of(points: Points) -> NDArray[np.int64]:
 
 
 @functools.cache
-def _coasts() -> tuple[cKDTree, NDArray[np.str_]]:
+def _coasts() -> tuple[Nearest, NDArray[np.str_]]:
     """Index every corner of the land, and every town: an island that is not drawn has its town."""
     corners, piece = shapely.get_coordinates(_land().polygons, return_index=True)
     vectors = unit_vectors(np.concatenate([corners[:, ::-1], cities().points]))
-    return _tree(vectors), np.concatenate([_land().country[piece], cities().country])
+    return Nearest(vectors), np.concatenate([_land().country[piece], cities().country])
 
 
 def _nearest_coast(points: Points) -> NDArray[np.str_]:
     """Name the country of the nearest coast or town within the limit: (n, 2) degrees -> (n,) codes."""
     if len(points) == 0:
         return np.empty(0, dtype="<U2")
-    tree, country = _coasts()
-    chord, nearest = tree.query(unit_vectors(points), distance_upper_bound=km_to_chord(SEA_LIMIT_KM))
-    return np.where(np.isfinite(chord), country[np.minimum(nearest, len(country) - 1)], HIGH_SEAS)
+    coasts, country = _coasts()
+    chord, nearest = coasts.query(unit_vectors(points))
+    return np.where(chord < km_to_chord(SEA_LIMIT_KM), country[nearest], HIGH_SEAS)
 
 
 @functools.cache
-def _towns() -> cKDTree:
-    return _tree(unit_vectors(cities().points))
+def _towns() -> Nearest:
+    return Nearest(unit_vectors(cities().points))
 
 
-def _tree(vectors: NDArray[np.float64]) -> cKDTree:
-    return cKDTree(vectors, balanced_tree=False)  # built several times faster, and asked as fast
+def _read(name: str) -> dict[str, NDArray[Any]]:
+    """Read a table by column, without what pyarrow does through pandas: importing that takes longer than the rest."""
+    with pq.ParquetFile(_TABLES / name) as file:
+        table = file.read().combine_chunks()
+        columns = {column: table[column].chunk(0) for column in table.column_names}
+    return {
+        column: np.from_dlpack(values)
+        if pa.types.is_primitive(values.type)
+        else np.array(values.to_pylist(), dtype=object)
+        for column, values in columns.items()
+    }
 
 
 def _outlines(kind: str) -> NDArray[Any]:
-    table = pq.read_table(_TABLES / "outlines.parquet")
-    shapes: NDArray[Any] = shapely.from_wkb(table["shape"].to_numpy()[table["kind"].to_numpy() == kind])
+    table = _read("outlines.parquet")
+    shapes: NDArray[Any] = shapely.from_wkb(table["shape"][table["kind"] == kind])
     return shapes
 
 

@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from geomind.errors import ConfigError, OutputError
 from geomind.files import atomic_path, refuse_existing
+from geomind.geography.nearest import Nearest
 from geomind.geography.sphere import unit_vectors
 
 EVERY_OTHER = "*"
@@ -169,10 +170,8 @@ class RegionTable:
         return ids
 
     def _nearest(self, points: NDArray[np.float64], candidates: Sequence[int]) -> NDArray[np.int64]:
-        from scipy.spatial import cKDTree
-
         centres = [(region_id, centre) for region_id in candidates for centre in self.regions[region_id].centres]
-        _, nearest = cKDTree(unit_vectors([centre for _, centre in centres])).query(unit_vectors(points))
+        _, nearest = Nearest(unit_vectors([centre for _, centre in centres])).query(unit_vectors(points))
         region_of = np.array([region_id for region_id, _ in centres], dtype=np.int64)
         ids: NDArray[np.int64] = region_of[nearest]
         return ids

@@ -207,6 +207,10 @@ class Cascade:
         features = self._look(pixels)[1] if region_id in self._heads else np.empty((len(pixels), 0), np.float32)
         return best_places(self._guess(region_id, pixels, features))[0]
 
+    def region_probabilities(self, pixels: Pixels) -> NDArray[np.float32]:
+        """Ask the Director alone: (N, 3, S, S), or with views -> (N, regions), rows sum to 1."""
+        return self._look(pixels)[0]
+
     def _look(self, pixels: Pixels) -> tuple[NDArray[np.float32], Features]:
         """Ask the Director: (N, regions) probabilities, of all views together, and (N, views x features)."""
         probabilities, features = self._director(_one_by_one(pixels))

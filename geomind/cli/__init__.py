@@ -11,7 +11,21 @@ from typing import Annotated
 import typer
 
 from geomind import __version__
-from geomind.cli import bench, compare, convert, data, demo, download, evaluate, export, infer, inspect, regions, train
+from geomind.cli import (
+    bench,
+    compare,
+    convert,
+    data,
+    demo,
+    download,
+    evaluate,
+    explain,
+    export,
+    infer,
+    inspect,
+    regions,
+    train,
+)
 from geomind.devices import keep_freed_memory, let_threads_sleep
 from geomind.errors import GeoMindError
 
@@ -35,6 +49,7 @@ app.command("train-expert", rich_help_panel="Training")(train.train_expert)
 app.command("train-hierarchical", rich_help_panel="Training")(train.train_hierarchical)
 app.command("infer", rich_help_panel="Places")(infer.infer)
 app.command("export", rich_help_panel="Places")(export.export)
+app.command("explain", rich_help_panel="Places")(explain.explain)
 app.command("evaluate", rich_help_panel="Places")(evaluate.evaluate)
 app.command("compare", rich_help_panel="Places")(compare.compare)
 app.command("convert", rich_help_panel="Places")(convert.convert)

@@ -413,7 +413,10 @@ def _with_neighbours(
     if not path.is_file():
         weights, path, build = director_path(models), gallery_path(models), load_director_network
     if not path.is_file():
-        return told
+        if manifest is None:
+            return told
+        lacking = f"No gallery in {models}: make it with `geomind train-expert --region all --gallery`."
+        return replace(told, notes=(*told.notes, lacking))
     try:
         gallery = Gallery.load(path, weights)
     except CheckpointError as error:  # the answer needs no gallery, and stands without

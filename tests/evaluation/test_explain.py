@@ -38,6 +38,8 @@ from geomind.evaluation.explain import (
     explain,
     write_explanation,
 )
+from geomind.evaluation.gradcam import enlarged
+from geomind.expert import load_expert_network
 from geomind.geography.boxes import Box
 from geomind.geography.cell_code import CellCode
 from geomind.geography.cells import CellTree
@@ -97,6 +99,24 @@ def test_a_cascade_with_experts_of_their_own(models: Path, photo: Path) -> None:
     ]
     assert told.neighbours == ()
     assert len(explain(photo, models, top_k=3).candidates) == 3
+
+
+def test_the_map_of_a_place_in_a_box_is_what_can_be_computed_by_hand(models: Path, photo: Path) -> None:
+    """In NumPy, of the Expert's own encoder: what each position adds to the logits, in km to north and east."""
+    route_to(models, 5)
+    network = load_expert_network(expert_path(models, REGIONS[5])).network.eval()
+    pixels = torch.from_numpy(Preprocessing(image_size=SIZE).read(photo)[None])
+    with torch.no_grad():
+        channels = network.backbone.layers(pixels)[0].numpy()  # type: ignore[operator]
+        square = network(pixels)[0].numpy().astype(np.float64)
+    weights = network.head[1].weight.detach().numpy()  # type: ignore[index]
+    moves = np.tensordot((weights[:, :192] + weights[:, 192:]) / 4, channels, axes=1)  # of means, and of maxima
+    latitude = 40 + 20 * square[0]
+    km = square * (1 - square) * (20 * 111.195, 30 * 111.195 * np.cos(np.radians(latitude)))
+    lengths = np.hypot(moves[0] * km[0], moves[1] * km[1])
+    heat = explain(photo, models).place_map
+    assert heat is not None
+    np.testing.assert_allclose(heat.values, enlarged(lengths / lengths.max(), SIZE), rtol=0, atol=1e-4)
 
 
 def test_the_answer_is_that_of_inference(models: Path, photo: Path) -> None:

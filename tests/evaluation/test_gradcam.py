@@ -138,14 +138,19 @@ def test_every_encoder_has_a_map_that_its_features_come_from(
 ) -> None:
     torch.manual_seed(0)
     encoder = build_backbone(name, SIZE)
+    for module in encoder.modules():  # of random weights, each layer would say next to nothing
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1.0
+    with torch.no_grad():
+        encoder.train()(torch.from_numpy(np.stack([photo(seed) for seed in range(1, 5)])))
     look = Look(encoder, photo())
     direction = np.random.default_rng(1).normal(size=encoder.features)
     contributions = look.contributions(direction)
     assert contributions.shape[0] == contributions.shape[1] > 1
     assert np.isfinite(contributions).all()
     assert np.ptp(contributions) > 0
-    if averages and name != "timm:test_resnet":
-        np.testing.assert_allclose(contributions.sum(), look.features @ direction, rtol=1e-2, atol=1e-6)
+    if averages:
+        np.testing.assert_allclose(contributions.sum(), look.features @ direction, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", ["scene_net", "vit_b_16"])

@@ -62,6 +62,8 @@ def print_explanation(explanation: Explanation) -> None:
 
     screen, answer = console(), explanation.answer
     print(f"{explanation.place_name}  {answer.latitude:.4f}, {answer.longitude:.4f}  {answer.google_maps_url}")
+    if answer.radius_km_90 is not None:
+        print(f"With 90% certainty within {answer.radius_km_90:,.0f} km.")
     if answer.error:
         print(answer.error)
     if explanation.choices:

@@ -148,6 +148,9 @@ class Explanation:
             "city": answer.city,
             "region_id": answer.region_id,
             "region_name": answer.region_name,
+            "radius_km_50": answer.radius_km_50,
+            "radius_km_90": answer.radius_km_90,
+            "confidence": answer.confidence,
             "error": answer.error,
             "level": self.level,
             "choices": [{"name": name, "probability": round(share, 6)} for name, share in self.choices],
@@ -351,7 +354,8 @@ def _km_per_logit(outputs: NDArray[np.float64], box: Box) -> NDArray[np.float64]
     square = (1 + np.tanh(outputs / 2)) / 2
     latitude = box.denormalize(square)[0]
     sides = np.array([box.lat_max - box.lat_min, box.lon_max - box.lon_min])
-    slope = square * (1 - square) * sides  # degrees; the sigmoid's derivative
+    small = np.exp(-np.abs(outputs))  # at the edge of a box y (1 - y) is 0 to the last bit, and this is not
+    slope = small / (1 + small) ** 2 * sides  # degrees; the sigmoid's derivative
     km: NDArray[np.float64] = slope * np.array([KM_PER_DEGREE, float(km_per_degree_east(latitude))])
     return km
 

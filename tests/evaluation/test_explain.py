@@ -325,6 +325,12 @@ def test_the_slope_of_a_box_is_how_far_its_place_moves(outputs: np.ndarray, east
         assert _km_per_logit(outputs, box)[number] == pytest.approx(moved[axis] / step, rel=1e-3, abs=1e-3)
 
 
+def test_a_place_at_the_edge_of_its_box_has_a_slope_yet() -> None:
+    slope = _km_per_logit(np.array([-60.0, 300.0]), Box(0.0, 10.0, 0.0, 10.0))
+    assert (slope > 0).all()
+    assert slope[0] > 1e50 * slope[1]
+
+
 def test_ninths_say_where_the_heat_is() -> None:
     values = np.zeros((9, 9))
     values[6:, :3] = 1

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geomind.checkpoints import Description, director_path, expert_path, gallery_path, read_description
-from geomind.decoding import NEAR_KM, Candidates, best_places, distinct_places
+from geomind.decoding import NEAR_KM, Candidates, best_places, distinct_places, spread_km
 from geomind.devices import Device, pick_device_name
 from geomind.director import Director
 from geomind.errors import CheckpointError
@@ -119,6 +119,7 @@ class Cascade:
         gallery: bool = False,
         views: int = 1,
         near_km: float = NEAR_KM,
+        temperature: float = 1.0,
     ) -> Cascade:
         """Load the Director of a models folder, and each Expert when the first photo needs it.
 
@@ -135,6 +136,7 @@ class Cascade:
             gallery: Refine their answers by the training photos that look most like it.
             views: Squares of each photo that are looked at; 1 is the central one.
             near_km: How far from the best place others may be to be blended with it.
+            temperature: What the Director's logits are divided by.
 
         Raises:
             CheckpointError: there is no Director, a file is broken, an Expert does not fit the Director, or there is no
@@ -154,7 +156,7 @@ class Cascade:
         on_trunk = {region_id for region_id, path in paths.items() if read_description(path).trunk is not None}
         own = {region_id: path for region_id, path in paths.items() if region_id not in on_trunk}
         refine = _load_galleries(models, description, own, on_trunk) if gallery else {}
-        director = Director.load(director_path(models), **how)
+        director = Director.load(director_path(models), temperature=temperature, **how)
         spare = None if max_memory_mb is None else max_memory_mb - director.memory_mb
         return cls(
             director.answer,
@@ -181,6 +183,7 @@ class Cascade:
         places, best = best_places(candidates, near_km=self._near_km)
         slots = best // (candidates.places.shape[1] // self._top_k)
         named = distinct_places(candidates, self._named)  # 0 of them costs nothing
+        spread = spread_km(Candidates.joined([candidates, self._elsewhere(probabilities, routed)]), places)
         return name_places(
             [
                 Prediction(
@@ -192,6 +195,7 @@ class Cascade:
                     longitude=float(places[photo, 1]),
                     error=None if region_id in self._heads or region_id in self._experts else REGION_MEDIAN,
                     candidates=candidates_text(named.of_photo(photo)) if self._named else None,
+                    spread_km=float(spread[photo]),
                 )
                 for photo, (image_path, region_id) in enumerate(
                     zip(image_paths, np.take_along_axis(routed, slots[:, None], axis=1)[:, 0].tolist(), strict=True)
@@ -233,6 +237,14 @@ class Cascade:
             own = slice(guess.places.shape[1])
             probabilities[photos, slots, own], places[photos, slots, own] = guess.probabilities, guess.places
         return Candidates(probabilities.reshape(len(pixels), -1), places.reshape(len(pixels), -1, 2))
+
+    def _elsewhere(self, probabilities: NDArray[np.float32], routed: NDArray[np.int64]) -> Candidates:
+        """Give the regions whose Experts were not asked as candidates, each at its median place."""
+        others = probabilities.astype(np.float64)
+        np.put_along_axis(others, routed, 0, axis=1)
+        medians = np.array([self.region_medians.get(region.id, (0.0, 0.0)) for region in self.regions.regions])
+        others[:, [region.id not in self.region_medians for region in self.regions.regions]] = 0
+        return Candidates(others, np.broadcast_to(medians, (*others.shape, 2)))
 
     def _guess(self, region_id: int, pixels: Pixels, features: Features) -> Candidates:
         """Ask the Expert of one region; where there is none, its median place is the only candidate."""

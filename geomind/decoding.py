@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from geomind.geography.sphere import Points, chord_to_km, from_unit_vectors, unit_vectors
+from geomind.geography.sphere import Points, chord_to_km, from_unit_vectors, haversine_km, unit_vectors
 from geomind.metrics import geoscore
 
 NEAR_KM = 100.0
@@ -127,6 +127,17 @@ def distinct_places(candidates: Candidates, count: int, *, near_km: float = NEAR
         remaining[some] *= ~near
         left = Candidates(remaining, left.places)
     return Candidates(shares, places)
+
+
+def spread_km(candidates: Candidates, places: Points) -> NDArray[np.float64]:
+    """Measure how far the truth is from the chosen places on average, by the candidates' own probabilities.
+
+    Σ_k p_k · d_k / Σ_k p_k, with d_k the distance of candidate k: (N, K) and (N, 2) degrees -> (N,) km.
+    """
+    distance_km = haversine_km(candidates.places, places[:, None])
+    spread: NDArray[np.float64] = np.einsum("nk,nk->n", candidates.probabilities, distance_km)
+    spread /= candidates.probabilities.sum(axis=1)
+    return spread
 
 
 def _between(places: Points) -> NDArray[np.float64]:

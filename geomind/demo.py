@@ -17,10 +17,12 @@ from geomind.config import AugmentConfig, BackboneConfig, DirectorConfig, Expert
 from geomind.data.world import make_world
 from geomind.devices import torch_threads_beside
 from geomind.errors import OutputError
+from geomind.evaluation.calibrate import calibrate
 from geomind.evaluation.plots import PICTURES, draw_evaluation
 from geomind.evaluation.scoring import Evaluation, evaluate, write_metrics
 from geomind.files import atomic_path, make_folder
 from geomind.geography.regions import default_regions
+from geomind.geolocators import Answering, load_geolocator
 from geomind.inference.engine import infer
 from geomind.progress import SILENT, Progress
 from geomind.training.director import train_director
@@ -39,9 +41,12 @@ class DemoSize:
     expert_epochs: int
 
 
-FULL = DemoSize(photos=7500, director_epochs=12, expert_epochs=8)
-QUICK = DemoSize(photos=2000, director_epochs=8, expert_epochs=5)
+FULL = DemoSize(photos=8250, director_epochs=12, expert_epochs=8)
+QUICK = DemoSize(photos=2200, director_epochs=8, expert_epochs=5)
 """For tests: the same steps in under a minute, with less accuracy."""
+
+SHARES: Mapping[str, float] = MappingProxyType({"train": 0.64, "validation": 0.09, "calibration": 0.09, "test": 0.18})
+"""Share of each split; the calibration photos are in no training and no judgement."""
 
 MADE = ("photos", "saved_models", "runs", "manifest.csv", "predictions.csv", "metrics.json", *PICTURES)
 """Everything that a demo puts into its folder."""
@@ -102,7 +107,7 @@ def run_demo(
     overwrite: bool = False,
     progress: Progress = SILENT,
 ) -> Demo:
-    """Draw a world, train the Director and all Experts on it, locate held-out scenes, judge, draw the map.
+    """Draw a world, train the Director and all Experts on it, calibrate, locate held-out scenes, judge, draw the map.
 
     Args:
         folder: Where everything is put.
@@ -123,7 +128,9 @@ def run_demo(
     models, runs = folder / "saved_models", folder / "runs"
     regions = default_regions()
 
-    manifest = make_world(folder, photos=size.photos, image_size=IMAGE_SIZE, seed=seed, progress=progress)
+    manifest = make_world(
+        folder, photos=size.photos, image_size=IMAGE_SIZE, shares=SHARES, seed=seed, progress=progress
+    )
     shared: dict[str, Any] = {**SETTINGS, "seed": seed}
     director = DirectorConfig(
         **shared,
@@ -141,10 +148,14 @@ def run_demo(
     train_all_experts(manifest, expert, regions=regions, models=models, runs=runs, progress=progress)
 
     predictions = folder / "predictions.csv"
-    cascade = Cascade.load(models, runtime="torch")  # which is there already; others would make files first
+    how = Answering(runtime="torch")  # which is there already; others would make files first
     with torch_threads_beside(workers=1):
+        calibrate(manifest, models, how, progress=progress)
+        cascade = load_geolocator(models, how)
         infer(folder / "photos" / "test", predictions, cascade, batch_size=64, workers=1, progress=progress)
-        evaluation = evaluate(predictions, manifest, split="test", cascade=cascade, progress=progress)
+        evaluation = evaluate(
+            predictions, manifest, split="test", cascade=Cascade.load(models, runtime="torch"), progress=progress
+        )
     metrics = folder / "metrics.json"
     write_metrics(evaluation.metrics, metrics)
     pictures = draw_evaluation(evaluation, folder)

@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 class Director:
     """A trained Director that answers in NumPy."""
 
-    def __init__(self, run: Network, description: Description, path: Path | str = "the weights") -> None:
+    def __init__(
+        self, run: Network, description: Description, path: Path | str = "the weights", *, temperature: float = 1.0
+    ) -> None:
         self.description = description
+        self._temperature = temperature
         self.memory_mb = run.memory_mb
         self._run = run
         self._path = path
@@ -35,6 +38,7 @@ class Director:
         runtime: Runtime = "torch",
         precision: Precision = "fp32",
         threads: int | None = None,
+        temperature: float = 1.0,
     ) -> Director:
         """Load a Director from its weights file.
 
@@ -44,6 +48,8 @@ class Director:
             runtime: Who runs it; only torch gives its ``network``.
             precision: What it counts in.
             threads: Cores it uses; None for all.
+            temperature: What its logits are divided by, so that its probabilities are as often right as they say (Guo
+                et al. 2017, "On Calibration of Modern Neural Networks").
 
         Raises:
             CheckpointError: the file is missing, broken, or no Director's.
@@ -59,7 +65,7 @@ class Director:
             threads=threads,
             device=device,
         )
-        return cls(run, description, path)
+        return cls(run, description, path, temperature=temperature)
 
     @property
     def network(self) -> DirectorNetwork:
@@ -83,7 +89,7 @@ class Director:
         """
         logits, features = self._run(pixels)
         check_finite(logits, self._path)
-        scores = np.exp(logits - logits.max(axis=1, keepdims=True))
+        scores = np.exp((logits - logits.max(axis=1, keepdims=True)) / self._temperature)
         return scores / scores.sum(axis=1, keepdims=True), features
 
 

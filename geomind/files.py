@@ -52,6 +52,15 @@ def make_folder(folder: Path | str) -> Path:
     return Path(folder)
 
 
+def inside(folder: Path, name: str) -> Path | None:
+    """Give the real path of a file of a folder; None where its name, or a link, leads out of the folder."""
+    with contextlib.suppress(OSError, ValueError):  # a ValueError is of a NUL in the path
+        real = (folder / name).resolve()
+        if real.is_relative_to(folder.resolve()):
+            return real
+    return None
+
+
 def refuse_existing(path: Path | str, *, overwrite: bool) -> None:
     """Stop before work begins that would end by replacing a file, or could not write it. It makes nothing.
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geomind.checkpoints import load_checkpoint, load_network
-from geomind.decoding import Candidates, best_places, distinct_places
+from geomind.decoding import Candidates, best_places, distinct_places, spread_km
 from geomind.errors import ConfigError
 from geomind.geography.cell_code import CellCode
 from geomind.heads import PlaceHead
@@ -104,6 +104,7 @@ class Hierarchical:
         shares = of_view.reshape(len(pixels), views, -1).mean(axis=1)
         places, best = best_places(candidates)
         named = distinct_places(candidates, self._named)
+        spread = spread_km(candidates, places)
         cells = _cells(self._code, shares, best % shares.shape[1])
         return self._with_regions(
             [
@@ -112,6 +113,7 @@ class Hierarchical:
                     latitude=float(latitude),
                     longitude=float(longitude),
                     candidates=candidates_text(named.of_photo(photo)) if self._named else None,
+                    spread_km=float(spread[photo]),
                     **cells[photo],
                 )
                 for photo, (image_path, (latitude, longitude)) in enumerate(zip(image_paths, places, strict=True))

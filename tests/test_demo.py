@@ -25,6 +25,9 @@ def test_the_quick_demo_tells_the_whole_story(tmp_path: Path) -> None:
     rows = read_predictions(done.predictions)
     assert len(rows) == metrics["count"]
     assert all(row.error is None and row.google_maps_url for row in rows)
+    assert all(row.radius_km_50 and row.radius_km_90 and row.confidence is not None for row in rows)
+    within = [distance <= row.radius_km_90 for row, distance in zip(rows, done.evaluation.distance_km, strict=True)]
+    assert 0.8 < sum(within) / len(within) < 0.98  # 180 photos calibrate a quick demo
     for region in default_regions().regions:
         assert read_description(expert_path(done.models, region)).region_id == region.id
     assert str(tmp_path) not in director_path(done.models).read_bytes().decode("latin-1")

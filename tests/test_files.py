@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from geomind.errors import OutputError
-from geomind.files import atomic_path, make_folder, refuse_existing
+from geomind.files import atomic_path, inside, make_folder, refuse_existing
 
 
 def test_the_file_appears_whole_at_the_end(tmp_path: Path) -> None:
@@ -71,3 +71,14 @@ def test_a_folder_without_permission_is_refused(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(OutputError, match="permission denied"):
         refuse_existing(tmp_path / "a.csv", overwrite=False)
+
+
+def test_names_and_links_that_lead_out_of_a_folder_are_told(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "out").symlink_to(tmp_path)
+    (folder / "in").symlink_to(folder / "sub")
+    assert inside(folder, "sub/../a.jpg") == folder.resolve() / "a.jpg"
+    assert inside(folder, "in/a.jpg") == folder.resolve() / "sub" / "a.jpg"
+    for name in ("../a.jpg", "out/a.jpg", "/a.jpg", "a\0.jpg"):
+        assert inside(folder, name) is None

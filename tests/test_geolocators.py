@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from few_photos import REGIONS
 
+from geomind.calibration import calibration_path
 from geomind.cascade import Cascade
 from geomind.checkpoints import director_path, expert_path, save_checkpoint
 from geomind.errors import CheckpointError, ConfigError
-from geomind.geolocators import Answering, check_models, checksums, load_geolocator
+from geomind.geolocators import Answering, check_models, checksums, load_geolocator, load_uncalibrated
 from geomind.hierarchical import Hierarchical
 
 
@@ -34,9 +35,9 @@ def single(tmp_path: Path) -> Path:
 
 
 def test_the_folder_tells_who_answers(models: Path, single: Path) -> None:
-    assert isinstance(load_geolocator(models, Answering(runtime="torch")), Cascade)
+    assert isinstance(load_geolocator(models, Answering(runtime="torch")).geolocator, Cascade)
     found = load_geolocator(single, Answering(runtime="torch", candidates=2))
-    assert isinstance(found, Hierarchical)
+    assert isinstance(found.geolocator, Hierarchical)
     assert found.extra_columns == ("country_cell", "country_cell_probability", "candidates")
     assert check_models(models).kind == "director"
     assert check_models(single).kind == "hierarchical"
@@ -45,7 +46,7 @@ def test_the_folder_tells_who_answers(models: Path, single: Path) -> None:
 def test_one_network_does_not_route(models: Path, single: Path) -> None:
     with pytest.raises(ConfigError, match="leave out --routing and --top-k"):
         load_geolocator(single, Answering(top_k=2))
-    assert load_geolocator(models, Answering(runtime="torch", top_k=2))._top_k == 2  # type: ignore[union-attr]
+    assert load_uncalibrated(models, Answering(runtime="torch", top_k=2))._top_k == 2  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("ask", [load_geolocator, check_models, checksums])
@@ -63,6 +64,8 @@ def test_checksums_tell_weights_from_others(models: Path, single: Path) -> None:
     after = checksums(models)
     assert after.split().count("-") == 12
     assert after.split()[0] == before.split()[0]
+    calibration_path(models).write_text("{}")
+    assert checksums(models).startswith(f"{after} calibration ")
     director_path(models).unlink()
     with pytest.raises(CheckpointError):
         check_models(models)

@@ -30,8 +30,10 @@ from geomind.photos import (
     position_fault,
     positions,
     read_gps,
+    read_orientation,
     read_photo_bytes,
     reading,
+    sidecars_of,
 )
 
 GPS_IFD = 0x8825
@@ -779,3 +781,23 @@ def test_several_views_are_spread_over_the_longer_side(upright: bool) -> None:
     np.testing.assert_allclose(views[:, :, 2:-2, 2:-2].mean(axis=(1, 2, 3)), np.array([0, 100, 200]) / 255, atol=1e-6)
     one = preprocessing.model_copy(update={"views": 1}).pixels(photo)
     np.testing.assert_array_equal(views[1], one)  # the middle one is what one view sees
+
+
+def test_the_orientation_is_told_without_decoding(tmp_path: Path) -> None:
+    for orientation, told in [*((each, each) for each in range(1, 9)), (0, 1), (9, 1), (300, 1)]:
+        exif = Image.Exif()
+        exif[ORIENTATION] = orientation
+        for name in ("a.jpg", "a.png", "a.webp"):
+            gradient().save(tmp_path / name, exif=exif.tobytes())
+            assert read_orientation(tmp_path / name) == read_orientation((tmp_path / name).read_bytes()) == told
+    gradient().save(tmp_path / "b.jpg", exif=b"Exif\0\0broken")
+    assert read_orientation(tmp_path / "b.jpg") == 1
+    with pytest.raises(PhotoError, match="not an image"):
+        read_orientation(b"no photo")
+
+
+def test_sidecars_are_named_in_the_order_in_which_they_count(tmp_path: Path) -> None:
+    for name in ("a.xmp", "a.jpg.xmp", "b.xmp"):
+        (tmp_path / name).touch()
+    assert [each.name for each in sidecars_of(tmp_path / "a.jpg")] == ["a.jpg.xmp", "a.xmp"]
+    assert not list(sidecars_of(tmp_path / "c.jpg"))

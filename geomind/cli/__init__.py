@@ -13,6 +13,7 @@ import typer
 from geomind import __version__
 from geomind.cli import (
     bench,
+    calibrate,
     compare,
     convert,
     data,
@@ -24,6 +25,7 @@ from geomind.cli import (
     infer,
     inspect,
     regions,
+    scrub,
     train,
 )
 from geomind.devices import keep_freed_memory, let_threads_sleep
@@ -38,7 +40,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-# In the order of the story: see it work, bring photos, train, locate, judge.
+# In the order of the story: see it work, bring photos, train, calibrate, locate, judge.
 app.command("demo", rich_help_panel="See it work")(demo.demo)
 app.add_typer(download.app, name="download", rich_help_panel="Photos")
 app.command("prepare", rich_help_panel="Photos")(data.prepare)
@@ -47,12 +49,14 @@ app.command("split", rich_help_panel="Photos")(data.split)
 app.command("train-director", rich_help_panel="Training")(train.train_director)
 app.command("train-expert", rich_help_panel="Training")(train.train_expert)
 app.command("train-hierarchical", rich_help_panel="Training")(train.train_hierarchical)
+app.command("calibrate", rich_help_panel="Training")(calibrate.calibrate)
 app.command("infer", rich_help_panel="Places")(infer.infer)
 app.command("export", rich_help_panel="Places")(export.export)
 app.command("explain", rich_help_panel="Places")(explain.explain)
 app.command("evaluate", rich_help_panel="Places")(evaluate.evaluate)
 app.command("compare", rich_help_panel="Places")(compare.compare)
 app.command("convert", rich_help_panel="Places")(convert.convert)
+app.command("scrub", rich_help_panel="Photos")(scrub.scrub)
 app.add_typer(regions.app, name="regions", rich_help_panel="Photos")
 app.add_typer(bench.app, name="bench", rich_help_panel="This machine")
 

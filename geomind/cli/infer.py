@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from geomind.predictions import Prediction
 
 _PHOTOS, _RUN, _SPEED, _MORE = "Photos and models", "Stop, go on, keep on", "Speed and memory", "What else to write"
-_MANY = "Many machines"
+_MANY, _SURE = "Many machines", "How sure"
 
 
 def infer(
@@ -165,6 +165,27 @@ def infer(
             rich_help_panel=_MORE,
         ),
     ] = 1,
+    min_confidence: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Abstain where the probability that the truth is within 750 km is less: the row says so in "
+            "`abstained` and keeps its place. Needs `geomind calibrate`.",
+            show_default=False,
+            rich_help_panel=_SURE,
+        ),
+    ] = None,
+    max_radius_km: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            metavar="KM",
+            help="Abstain where the radius that holds nine truths of ten is larger, km.",
+            show_default=False,
+            rich_help_panel=_SURE,
+        ),
+    ] = None,
     map_page: Annotated[
         Path | None,
         typer.Option(
@@ -214,25 +235,26 @@ def infer(
     from geomind.cli.progress import bars
     from geomind.devices import cores, pick_device_name
     from geomind.files import refuse_existing
-    from geomind.geolocators import Answering, checksums, load_geolocator
+    from geomind.geolocators import Answering, calibration_of, checksums, load_geolocator
     from geomind.inference import engine
     from geomind.predictions import refuse_output
     from geomind.runtimes import pick_runtime, share_cores
 
     photos = _photos(images_dir, photo_list)
-    if top_k is not None and routing == "hard":
-        raise ConfigError("--top-k is for --routing soft; hard routing asks one Expert.")
     how = Answering(
         runtime=runtime,
         precision=precision,
         device=device,
         threads=threads,
         max_memory_mb=max_memory,
-        top_k=1 if routing == "hard" else top_k or 3,
+        top_k=top_k_of(routing, top_k),
         candidates=candidates,
         gallery=gallery,
         views=views,
+        min_confidence=min_confidence,
+        max_radius_km=max_radius_km,
     )
+    calibration, no_radii = calibration_of(models, how)
     made_with = {"set of weights": checksums(models)}
     made_with |= {option: str(getattr(how, name)) for name, option in _DECIDING.items()}
     if engine_name == "ray":
@@ -253,7 +275,7 @@ def infer(
             made_with=made_with,
             progress=bars(),
         )
-        _tell(done)
+        _tell(done, [f"No radii: {no_radii}."] if calibration is None else [])
         return
     if address is not None:
         raise ConfigError("--address is where a Ray cluster is. Add --engine ray.")
@@ -270,7 +292,7 @@ def infer(
     if watch and images_dir is not None:
         _watch(images_dir, output, geolocator, batch_size, workers, interval)
         return
-    said: list[str] = []
+    said = [f"No radii: {no_radii}."] if calibration is None else []
     done = engine.infer(
         photos,
         output,
@@ -295,8 +317,21 @@ _DECIDING = {
     "candidates": "--candidates",
     "gallery": "--gallery",
     "views": "--views",
+    "min_confidence": "--min-confidence",
+    "max_radius_km": "--max-radius-km",
 }
 """What decides the answers, beside the weights: an inference that was begun with other values is not gone on with."""
+
+
+def top_k_of(routing: str, top_k: int | None) -> int:
+    """Say how many regions' Experts are asked.
+
+    Raises:
+        ConfigError: several are asked for, and hard routing.
+    """
+    if top_k is not None and routing == "hard":
+        raise ConfigError("--top-k is for --routing soft; hard routing asks one Expert.")
+    return 1 if routing == "hard" else top_k or 3
 
 
 def _tell(done: Inference, said: Sequence[str] = ()) -> None:

@@ -151,6 +151,7 @@ class Explanation:
             "radius_km_50": answer.radius_km_50,
             "radius_km_90": answer.radius_km_90,
             "confidence": answer.confidence,
+            "radius_note": answer.radius_note,
             "error": answer.error,
             "level": self.level,
             "choices": [{"name": name, "probability": round(share, 6)} for name, share in self.choices],
@@ -200,9 +201,10 @@ def explain(
     geolocator = load_geolocator(models, how)
     answer = geolocator.locate(pixels[None], [str(photo)])[0]
     bare = Explanation(photo, answer, description.preprocessing, candidates=_candidates(answer))
-    if not isinstance(geolocator, Cascade):
+    cascade = geolocator.geolocator
+    if not isinstance(cascade, Cascade):
         return _of_one_network(bare, pixels, weights_of(models)[0], description)
-    choices = _ranked(geolocator.regions.names, geolocator.region_probabilities(pixels[None])[0])
+    choices = _ranked(cascade.regions.names, cascade.region_probabilities(pixels[None])[0])
     told = _of_cascade(replace(bare, level="region", choices=choices), pixels, models, description)
     return _with_neighbours(told, pixels, models, description, neighbours, manifest) if neighbours else told
 

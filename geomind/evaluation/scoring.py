@@ -143,7 +143,7 @@ def evaluate(
     counts, notes = _photos_that_count(manifest["split"].to_numpy(dtype=str), rows_of, split, truth_path)
     notes += _unlisted(len(answers), rows_of)
 
-    all_regions = _true_regions(manifest, table)
+    all_regions = true_regions_of(manifest, table)
     truth, true_regions = _points(manifest)[counts], all_regions[counts]
     predictions = [
         _with_truth(answers[row] if row >= 0 else Prediction(image_path=path, error=NO_ROW), place)
@@ -244,7 +244,7 @@ def _predicted_regions(predictions: Sequence[Prediction]) -> RegionIds:
     return np.array([NO_REGION if each.region_id is None else each.region_id for each in predictions], dtype=np.int64)
 
 
-def _true_regions(manifest: pd.DataFrame, table: RegionTable) -> RegionIds:
+def true_regions_of(manifest: pd.DataFrame, table: RegionTable) -> RegionIds:
     """Give each photo's region; where the manifest has none, the one of the country it was taken in."""
     ids = manifest["region_id"].to_numpy(dtype=np.int64, na_value=NO_REGION)
     if (unknown := ids == NO_REGION).any():

@@ -30,7 +30,7 @@ from geomind.cascade import REGION_MEDIAN
 from geomind.devices import Device, keep_freed_memory
 from geomind.errors import ConfigError, MissingExtraError, OutputError
 from geomind.files import make_folder, refuse_existing
-from geomind.geolocators import Answering, check_models, load_geolocator
+from geomind.geolocators import Answering, calibration_of, check_models, load_geolocator
 from geomind.inference.engine import WINDOW, Inference, locate_photos
 from geomind.inference.partial import Partial, open_partial, partial_folder
 from geomind.inference.photo_list import Photos
@@ -93,7 +93,8 @@ def infer_on_ray(
 
     Raises:
         MissingExtraError: Ray, or the runtime, is not installed.
-        ConfigError: no cluster answers, or it has not the cores or GPUs that were asked for.
+        ConfigError: no cluster answers, it has not the cores or GPUs that were asked for, or answers should abstain
+            and there is no calibration.
         CheckpointError: the models are missing, broken or do not fit each other.
         PhotoError, ManifestError: there are no photos.
         OutputError: the output exists or cannot be written, the unfinished inference is another one, or parts failed.
@@ -102,6 +103,7 @@ def infer_on_ray(
     output, models = Path(output).absolute(), Path(models).absolute()
     _refuse(output, overwrite=overwrite)
     description = check_models(models)
+    calibration_of(models, how)  # refuses here what every actor would refuse
     part_size = math.ceil(part_size / batch_size) * batch_size
     parts = partial_folder(output) / "parts"
 

@@ -8,13 +8,22 @@ points. (TIFF 6.0, section 2; EXIF 2.32, 4.5 and 4.6.6; PNG, third edition, 11.3
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from PIL.ExifTags import GPS, IFD
 
 from geomind.errors import PhotoError
+from geomind.outputs.containers import (
+    EXIF_HEADER,
+    JPEG_HEADER,
+    PNG_HEADER,
+    SOS,
+    jpeg_parts,
+    jpeg_segment,
+    png_chunk,
+    png_parts,
+)
 from geomind.photos import ESTIMATE_MARK
 from geomind.predictions import Prediction
 
@@ -24,8 +33,6 @@ CAN_HOLD = "JPEG, PNG and TIFF"
 _BYTE, _ASCII, _LONG, _RATIONAL, _UNDEFINED = 1, 2, 4, 5, 7
 _ENTRY = 12
 _ORDERS = {b"II*\0": "<", b"MM\0*": ">"}
-_EXIF_HEADER = b"Exif\0\0"
-_PNG_HEADER = b"\x89PNG\r\n\x1a\n"
 _EMPTY_TIFF = b"MM\0*\0\0\0\x08" + b"\0\0" + b"\0\0\0\0"
 _MOST_IN_SEGMENT = 65_533
 _MOST_METRES = 2**32 - 1
@@ -49,9 +56,9 @@ def with_position(photo: bytes, prediction: Prediction) -> bytes:
     """
     values = _gps_values(prediction)
     try:
-        if photo.startswith(b"\xff\xd8"):
+        if photo.startswith(JPEG_HEADER):
             return _in_jpeg(photo, values)
-        if photo.startswith(_PNG_HEADER):
+        if photo.startswith(PNG_HEADER):
             return _in_png(photo, values)
         if photo[:4] in _ORDERS:
             return _in_tiff(photo, values)
@@ -161,30 +168,22 @@ def _pad(grown: bytearray) -> None:
 def _in_jpeg(photo: bytes, values: Mapping[int, _Value]) -> bytes:
     """Change the EXIF segment of a JPEG, or put one behind SOI and JFIF."""
     place, exif, multi_picture = 2, None, None
-    at = 2
-    while photo[at] == 0xFF and (marker := photo[at + 1]) not in (0xDA, 0xD9):  # up to the picture's data
-        if marker == 0xFF:  # a fill byte
-            at += 1
-            continue
-        (length,) = struct.unpack_from(">H", photo, at + 2)
-        content, end = at + 4, at + 2 + length
-        if end > len(photo) or length < 2:
-            raise PhotoError("its JPEG segments are broken")
-        if marker == 0xE0 and at == place:
-            place = end
-        if marker == 0xE1 and photo.startswith(_EXIF_HEADER, content):
+    for part in jpeg_parts(photo):
+        if part.kind == SOS:
+            break
+        if part.kind == b"\xff\xe0" and part.start == place:
+            place = part.end
+        if part.kind == b"\xff\xe1" and photo.startswith(EXIF_HEADER, part.content):
             if exif is not None:
                 raise PhotoError("its EXIF is in several segments")
-            exif = (at, end)
-        if marker == 0xE2 and photo.startswith(b"MPF\0", content) and multi_picture is None:
-            multi_picture = content + 4
-        at = end
+            exif = (part.start, part.end)
+        if part.kind == b"\xff\xe2" and photo.startswith(b"MPF\0", part.content) and multi_picture is None:
+            multi_picture = part.content + 4
     start, end = exif or (place, place)
     tiff = _in_tiff(photo[start + 10 : end] if exif else _EMPTY_TIFF, values)
-    exif_data = _EXIF_HEADER + tiff
-    if len(exif_data) > _MOST_IN_SEGMENT:
+    if len(EXIF_HEADER + tiff) > _MOST_IN_SEGMENT:
         raise PhotoError("its EXIF has no room for a position")
-    segment = b"\xff\xe1" + struct.pack(">H", len(exif_data) + 2) + exif_data
+    segment = jpeg_segment(b"\xff\xe1", EXIF_HEADER + tiff)
     rest = bytearray(photo[end:])
     if multi_picture is not None:
         if multi_picture < end:
@@ -217,21 +216,10 @@ def _lengthen_first_picture(rest: bytearray, mpf: int, by: int) -> None:
 
 def _in_png(photo: bytes, values: Mapping[int, _Value]) -> bytes:
     """Change the eXIf chunk of a PNG, or put one behind IHDR, which comes first."""
-    at = len(_PNG_HEADER)
     after_header = 0
-    while at < len(photo):
-        length, kind = struct.unpack_from(">I4s", photo, at)
-        end = at + 12 + length
-        if end > len(photo):
-            raise PhotoError("its PNG chunks are broken")
-        if kind == b"eXIf":
-            return photo[:at] + _chunk(_in_tiff(photo[at + 8 : end - 4], values)) + photo[end:]
-        after_header = after_header or end
-        if kind == b"IEND":
-            return photo[:after_header] + _chunk(_in_tiff(_EMPTY_TIFF, values)) + photo[after_header:]
-        at = end
-    raise PhotoError("its PNG chunks are broken")
-
-
-def _chunk(tiff: bytes) -> bytes:
-    return struct.pack(">I", len(tiff)) + b"eXIf" + tiff + struct.pack(">I", zlib.crc32(b"eXIf" + tiff))
+    for part in png_parts(photo):
+        if part.kind == b"eXIf":
+            tiff = _in_tiff(photo[part.content : part.end - 4], values)
+            return photo[: part.start] + png_chunk(b"eXIf", tiff) + photo[part.end :]
+        after_header = after_header or part.end
+    return photo[:after_header] + png_chunk(b"eXIf", _in_tiff(_EMPTY_TIFF, values)) + photo[after_header:]

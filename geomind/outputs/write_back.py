@@ -7,7 +7,6 @@ written is marked as an estimate, which ``photos.read_gps`` refuses to take for 
 from __future__ import annotations
 
 import collections
-import contextlib
 import os
 import shutil
 import stat
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from geomind.errors import GPSError, OutputError, PhotoError
-from geomind.files import atomic_path, make_folder
+from geomind.files import atomic_path, inside, make_folder
 from geomind.outputs.exif import with_position
 from geomind.outputs.xmp import SidecarNames, sidecar, sidecar_path
 from geomind.photos import ESTIMATE, NO_GPS, read_gps, read_photo_bytes
@@ -118,16 +117,10 @@ def _photo(prediction: Prediction, images_dir: Path, *, must_be_inside: bool) ->
 
 
 def _inside(folder: Path, name: str) -> Path:
-    """Give the real path of a file of a folder.
-
-    Raises:
-        PhotoError: the name, or a link, leads out of the folder.
-    """
-    with contextlib.suppress(OSError, ValueError):  # a ValueError is of a NUL in the path
-        real = (folder / name).resolve()
-        if real.is_relative_to(folder.resolve()):
-            return real
-    raise PhotoError(_OUTSIDE)
+    path = inside(folder, name)
+    if path is None:
+        raise PhotoError(_OUTSIDE)
+    return path
 
 
 def _copy_path(prediction: Prediction, copies: Path, *, overwrite: bool) -> Path:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from geomind.photos.files import IMAGE_SUFFIXES, find_photos, iter_photos
-from geomind.photos.positions import ESTIMATE, ESTIMATE_MARK, NO_GPS, position_fault, read_gps
+from geomind.photos.positions import ESTIMATE, ESTIMATE_MARK, NO_GPS, position_fault, read_gps, sidecars_of
 from geomind.photos.preprocessing import Preprocessing, square_in
-from geomind.photos.reading import open_photo, read_photo_bytes
+from geomind.photos.reading import open_photo, read_orientation, read_photo_bytes
 
 __all__ = [
     "ESTIMATE",
@@ -18,6 +18,8 @@ __all__ = [
     "open_photo",
     "position_fault",
     "read_gps",
+    "read_orientation",
     "read_photo_bytes",
+    "sidecars_of",
     "square_in",
 ]

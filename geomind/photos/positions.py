@@ -51,7 +51,7 @@ def read_gps(path: Path | str) -> tuple[float, float]:
         _refuse_estimate(gps)
         return _position(gps)
     embedded = [inside] if isinstance(inside, str | bytes) else []
-    for xmp in itertools.chain(_sidecars(Path(path)), embedded):
+    for xmp in itertools.chain(_read_sidecars(Path(path)), embedded):
         if gps := _xmp_gps(xmp):
             _refuse_estimate(gps)
             try:
@@ -140,20 +140,26 @@ def _signed_degrees(gps: dict[int, Any], tag: ExifTags.GPS, ref_tag: ExifTags.GP
     return -degrees if ref == hemispheres[1] else degrees
 
 
-def _sidecars(photo: Path) -> Iterator[bytes]:
+def sidecars_of(photo: Path) -> Iterator[Path]:
+    """Name the XMP files that stand beside a photo, the one that counts first."""
+    for name in (f"{photo.name}.xmp", f"{photo.name}.XMP", f"{photo.stem}.xmp", f"{photo.stem}.XMP"):
+        sidecar = photo.with_name(name)
+        if sidecar.is_file():
+            yield sidecar
+
+
+def _read_sidecars(photo: Path) -> Iterator[bytes]:
     """Read the XMP files that stand beside a photo.
 
     Raises:
         GPSError: one cannot be read.
     """
-    for name in (f"{photo.name}.xmp", f"{photo.name}.XMP", f"{photo.stem}.xmp", f"{photo.stem}.XMP"):
-        sidecar = photo.with_name(name)
-        if sidecar.is_file():
-            try:
-                with sidecar.open("rb") as file:
-                    yield file.read(MAX_XMP_BYTES + 1)
-            except OSError as error:
-                raise GPSError(f"XMP cannot be read: {reason_of(error)}") from error
+    for sidecar in sidecars_of(photo):
+        try:
+            with sidecar.open("rb") as file:
+                yield file.read(MAX_XMP_BYTES + 1)
+        except OSError as error:
+            raise GPSError(f"XMP cannot be read: {reason_of(error)}") from error
 
 
 _XMP_TAGS = {

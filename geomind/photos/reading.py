@@ -179,11 +179,27 @@ def _quiet_libtiff() -> None:
 
 def _upright(image: Image.Image) -> Image.Image:
     """Turn a decoded picture as its EXIF says; one whose EXIF cannot be read stays as it is."""
-    orientation = None
+    orientation = 1
     with contextlib.suppress(Exception):
-        orientation = image.getexif().get(ExifTags.Base.Orientation)
-    method = _TURN_UPRIGHT.get(orientation) if isinstance(orientation, int) else None
-    return image if method is None else image.transpose(method)
+        orientation = _orientation(image.getexif())
+    return image if orientation == 1 else image.transpose(_TURN_UPRIGHT[orientation])
+
+
+def read_orientation(photo: Path | str | bytes) -> int:
+    """Tell how a photo is stored, without decoding it: EXIF's 1 to 8, which is 1 where nothing else can be read.
+
+    Raises:
+        PhotoError: the photo cannot be opened; the message is the reason.
+    """
+    with opened(photo) as image:
+        with contextlib.suppress(Exception):
+            return _orientation(exif_of(image))
+        return 1
+
+
+def _orientation(exif: Image.Exif) -> int:
+    orientation = exif.get(ExifTags.Base.Orientation)
+    return orientation if isinstance(orientation, int) and orientation in _TURN_UPRIGHT else 1
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -201,7 +201,19 @@ def test_the_version(geomind: Run) -> None:
     assert geomind("--version") == (0, f"geomind {package.__version__}\n", "")
 
 
-@pytest.mark.parametrize("command", ["demo", "prepare", "split", "train-director", "train-expert", "infer", "evaluate"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "demo",
+        "prepare",
+        "split",
+        "train-director",
+        "train-expert",
+        "calibrate",
+        "infer",
+        "evaluate",
+    ],
+)
 def test_every_option_says_what_it_does(geomind: Run, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     code, said, _ = geomind(command, "--help")

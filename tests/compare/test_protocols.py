@@ -97,8 +97,8 @@ def test_models_are_needed_each_of_another_name(three_splits: Path, regression: 
 
 
 def test_whatever_a_folder_holds_is_opened(models: Path, regression: Path) -> None:
-    assert isinstance(load_geolocator(models), Cascade)
-    assert isinstance(load_geolocator(regression), Regression)
+    assert isinstance(load_geolocator(models).geolocator, Cascade)
+    assert isinstance(load_geolocator(regression).geolocator, Regression)
     assert [path.name for path in weights_of(regression)] == ["regression.safetensors"]
     assert len(weights_of(models)) == 3
     for more, reason in (({"candidates": 2}, "leave out --candidates"), ({"top_k": 2}, "routes to no Experts")):

@@ -21,10 +21,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from geomind.cascade import REGION_MEDIAN, Cascade
+from geomind.cascade import REGION_MEDIAN
 from geomind.errors import CheckpointError, ConfigError, ManifestError, MissingExtraError, OutputError, PhotoError
 from geomind.files import atomic_path
-from geomind.geolocators import Answering
+from geomind.geolocators import Answering, load_geolocator
 from geomind.inference import cluster, engine
 from geomind.inference.cluster import infer_on_ray
 from geomind.inference.photo_list import FolderOfPhotos, ListOfPhotos
@@ -85,7 +85,7 @@ def infer(two_actors: None, folder: Path, models: Path, tmp_path: Path) -> Calla
 @pytest.fixture
 def local(folder: Path, models: Path, tmp_path: Path) -> Path:
     """The rows of one machine."""
-    cascade = Cascade.load(models, runtime="torch", threads=1)
+    cascade = load_geolocator(models, Answering(runtime="torch", threads=1))
     engine.infer(folder, tmp_path / "local.parquet", cascade, batch_size=BATCH)
     return tmp_path / "local.parquet"
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -22,7 +23,7 @@ from geomind.progress import SILENT, Progress
 if TYPE_CHECKING:
     import pandas as pd
 
-SHARES: Final = {"train": 0.7, "validation": 0.1, "test": 0.2}
+SHARES: Final[Mapping[str, float]] = {"train": 0.7, "validation": 0.1, "test": 0.2}
 """Share of each split, which are blocks of the Earth."""
 
 EVENNESS: Final = 0.5
@@ -86,14 +87,15 @@ def make_world(
     *,
     photos: int,
     image_size: int = 64,
+    shares: Mapping[str, float] = SHARES,
     seed: int = 0,
     overwrite: bool = False,
     progress: Progress = SILENT,
 ) -> Path:
     """Draw a world of photos, split by place, and write its manifest; return the manifest's path.
 
-    Photos lie in ``photos/train``, ``photos/validation`` and ``photos/test``. The same seed gives the same bytes,
-    however many processes draw.
+    Photos lie in ``photos/train``, ``photos/validation`` and so on, a folder for each of the ``shares``. The same seed
+    gives the same bytes, however many processes draw.
 
     Raises:
         OutputError: the folder cannot be written, or holds a manifest and ``overwrite`` is false.
@@ -108,7 +110,7 @@ def make_world(
     table = sample_places(photos, seed=seed)
     split = split_by_place(
         table[["latitude", "longitude"]].to_numpy(),
-        shares=SHARES,
+        shares=shares,
         groups=table["group"].to_numpy(),
         strata=table["region_id"].to_numpy(),
         seed=seed,
@@ -118,7 +120,7 @@ def make_world(
         split=split,
         source="geomind world",
     )
-    for part in SHARES:
+    for part in shares:
         make_folder(folder / "photos" / part)
     rows = table[["image_path", "latitude", "longitude", "country"]].itertuples(index=False, name=None)
     tasks = [(number, *row) for number, row in enumerate(rows)]

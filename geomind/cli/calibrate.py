@@ -1,0 +1,136 @@
+"""`geomind calibrate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from geomind.calibration import Calibration
+
+_PHOTOS, _ANSWERS = "Photos and models", "How photos are answered: as `geomind infer` is told to"
+
+
+def calibrate(
+    data: Annotated[
+        Path,
+        typer.Option(
+            help="A manifest, some of whose photos no training has seen.", show_default=False, rich_help_panel=_PHOTOS
+        ),
+    ],
+    models: Annotated[Path, typer.Option(help="The folder of trained models.", rich_help_panel=_PHOTOS)] = Path(
+        "saved_models"
+    ),
+    split: Annotated[
+        str, typer.Option(help="The split of the manifest whose photos are answered.", rich_help_panel=_PHOTOS)
+    ] = "calibration",
+    level: Annotated[
+        list[float] | None,
+        typer.Option(
+            help="A share of photos, 0 to 1, to fit a radius for besides 0.5, 0.75, 0.9 and 0.95. May be given again.",
+            show_default=False,
+            rich_help_panel=_PHOTOS,
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the parts that judge each other.", rich_help_panel=_PHOTOS)] = 0,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an earlier calibration.", rich_help_panel=_PHOTOS)
+    ] = False,
+    routing: Annotated[
+        Literal["hard", "soft"],
+        typer.Option(
+            help="hard: the Expert of the most probable region answers. soft: those of the --top-k most probable ones.",
+            rich_help_panel=_ANSWERS,
+        ),
+    ] = "hard",
+    top_k: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            help="With --routing soft: regions whose Experts are asked; 3 if left out.",
+            show_default=False,
+            rich_help_panel=_ANSWERS,
+        ),
+    ] = None,
+    gallery: Annotated[
+        bool,
+        typer.Option(
+            "--gallery",
+            help="Refine the answers by the training photos that look most alike.",
+            rich_help_panel=_ANSWERS,
+        ),
+    ] = False,
+    views: Annotated[
+        int,
+        typer.Option(min=1, max=16, help="Squares of each photo that are looked at.", rich_help_panel=_ANSWERS),
+    ] = 1,
+    runtime: Annotated[
+        Literal["auto", "torch", "onnx", "openvino"],
+        typer.Option(help="What runs the networks; auto takes the quickest here.", rich_help_panel=_ANSWERS),
+    ] = "auto",
+    precision: Annotated[
+        Literal["fp32", "bf16", "int8"],
+        typer.Option(
+            help="What the networks count in; what holds for fp32 holds for bf16 too.", rich_help_panel=_ANSWERS
+        ),
+    ] = "fp32",
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"],
+        typer.Option(help="Where the networks run; auto takes a GPU where there is one.", rich_help_panel=_ANSWERS),
+    ] = "auto",
+) -> None:
+    """Measure how sure answers are, so that each has a radius that holds the truth as often as it says."""
+    from geomind.calibration import LEVELS, calibration_path
+    from geomind.cli.infer import top_k_of
+    from geomind.cli.progress import bars
+    from geomind.evaluation import calibrate as calibration
+    from geomind.geolocators import Answering
+
+    how = Answering(
+        runtime=runtime,
+        precision=precision,
+        device=device,
+        top_k=top_k_of(routing, top_k),
+        gallery=gallery,
+        views=views,
+    )
+    made = calibration.calibrate(
+        data,
+        models,
+        how,
+        split=split,
+        levels=(*LEVELS, *(level or ())),
+        seed=seed,
+        overwrite=overwrite,
+        progress=bars(),
+    )
+    print_calibration(made)
+    print(f"Calibration: {calibration_path(models)}; `geomind infer` uses it from now on.")
+
+
+def print_calibration(made: Calibration) -> None:
+    """Print what a calibration came to on photos that were left out."""
+    from rich.table import Table
+
+    from geomind.cli.tables import console
+
+    radii = Table(
+        "radius", "holds the truth of", "mean", "one radius for all", title=f"{made.photos:,} photos, each left out"
+    )
+    for radius in made.radii:
+        percent = f"{100 * radius.level:g}"
+        radii.add_row(
+            f"{percent}%",
+            f"{made.measured[f'coverage_{percent}']:.1%}",
+            f"{made.measured[f'mean_radius_km_{percent}']:,.0f} km",
+            f"{made.measured[f'global_radius_km_{percent}']:,.0f} km",
+        )
+    console().print(radii)
+    if "ece" in made.measured:
+        print(
+            f"Director: temperature {made.temperature:.2f}; expected calibration error "
+            f"{made.measured['ece_before']:.3f} before, {made.measured['ece']:.3f} after."
+        )
+    print(f"Confidence, the truth within 750 km: expected calibration error {made.measured['ece_confidence']:.3f}.")

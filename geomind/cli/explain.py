@@ -46,9 +46,10 @@ def explain(
         refuse_existing(json, overwrite=overwrite)
     explanation = explain_photo(photo, models, candidates=candidates, neighbours=neighbours, top_k=top_k, data=data)
     draw_explanation(explanation, output, overwrite=overwrite)
-    print_explanation(explanation)
     if json is not None:
         write_explanation(explanation, json, overwrite=overwrite)
+    print_explanation(explanation)
+    if json is not None:
         print(f"Numbers: {json}")
     print(f"Picture: {output}")
 

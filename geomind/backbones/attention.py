@@ -65,6 +65,15 @@ class AttentionPooled(Backbone):
         return pooled
 
     @property
+    def last_map(self) -> nn.Module:
+        """That of the inner encoder."""
+        return self.inner.last_map
+
+    def over_photo(self, said: Tensor) -> Tensor:
+        """Lay over the photo what that says, as the inner encoder does."""
+        return self.inner.over_photo(said)
+
+    @property
     def parts(self) -> list[list[nn.Parameter]]:
         """Those of the inner encoder: attention comes after its last block."""
         return self.inner.parts

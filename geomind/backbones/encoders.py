@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import math
 from collections.abc import Mapping
 from typing import Self
 
@@ -42,6 +43,18 @@ class Backbone(nn.Module, abc.ABC):
     @abc.abstractmethod
     def tokens(self, pixels: Tensor) -> Tensor:
         """Encode photos without pooling: (N, 3, S, S) -> (N, positions, token_features)."""
+
+    @property
+    @abc.abstractmethod
+    def last_map(self) -> nn.Module:
+        """The last layer that says something of each position and that the features are made from everywhere."""
+
+    def over_photo(self, said: Tensor) -> Tensor:
+        """Lay over the photo what ``last_map`` says: (N, C, H, W) as it is, (N, more + H * W, C) -> (N, C, H, W)."""
+        if said.ndim == 4:
+            return said
+        side = math.isqrt(said.shape[1])  # a class token and registers, which have no position, come first
+        return said[:, said.shape[1] - side * side :].transpose(1, 2).reshape(len(said), -1, side, side)
 
     @property
     @abc.abstractmethod
@@ -93,6 +106,12 @@ class EfficientNetBackbone(Backbone):
     def tokens(self, pixels: Tensor) -> Tensor:
         """Give what the last convolution says of each position: (N, 3, S, S) -> (N, positions, features)."""
         return positions_of(self.network.extract_features(pixels))
+
+    @property
+    def last_map(self) -> nn.Module:
+        """The activation after the last convolution."""
+        activation: nn.Module = self.network._swish
+        return activation
 
     @property
     def parts(self) -> list[list[nn.Parameter]]:
@@ -151,6 +170,22 @@ class TorchvisionBackbone(Backbone):
             return positions_of(network.layer4(network.layer3(network.layer2(network.layer1(seen)))))
         seen = network.features(pixels)
         return positions_of(network.classifier[0](seen) if isinstance(network, ConvNeXt) else seen)
+
+    @property
+    def last_map(self) -> nn.Module:
+        """The last map before pooling, or what the last attention of a transformer looks at.
+
+        After that, its class token depends on no other.
+        """
+        from torchvision.models import ResNet, VisionTransformer
+
+        network = self.network
+        layer: nn.Module
+        if isinstance(network, VisionTransformer):
+            layer = network.encoder.layers[-1].ln_1
+        else:
+            layer = network.layer4 if isinstance(network, ResNet) else network.features
+        return layer
 
     @property
     def parts(self) -> list[list[nn.Parameter]]:
@@ -214,6 +249,11 @@ class SceneNet(Backbone):
     def tokens(self, pixels: Tensor) -> Tensor:
         """Give what the last convolution says of each position: (N, 3, S, S) -> (N, positions, 192)."""
         return positions_of(self.layers(pixels))
+
+    @property
+    def last_map(self) -> nn.Module:
+        """All its convolutions."""
+        return self.layers
 
     @property
     def parts(self) -> list[list[nn.Parameter]]:

@@ -62,6 +62,34 @@ class TimmBackbone(Backbone):
             return seen.flatten(1, 2) if nhwc else positions_of(seen)
         raise ConfigError(f"{self._name} gives no map of one scale to pool by attention. Pool it by average.")
 
+    @property
+    def last_map(self) -> nn.Module:
+        """What the last attention of a transformer looks at, or the last map that timm says there is.
+
+        Raises:
+            ConfigError: timm does not say where it is.
+        """
+        try:
+            if hasattr(self.network, "num_prefix_tokens"):
+                layer: nn.Module = self.network.blocks[-1].norm1
+            else:
+                layer = self.network.get_submodule(self.network.feature_info[-1]["module"])
+        except (AttributeError, IndexError, KeyError, TypeError) as error:
+            raise ConfigError(f"timm does not say where {self._name} has its last map.") from error
+        return layer
+
+    def over_photo(self, said: Tensor) -> Tensor:
+        """Lay over the photo what that says: (N, C, H, W).
+
+        Raises:
+            ConfigError: it says nothing of positions.
+        """
+        if not isinstance(said, Tensor) or said.ndim not in (3, 4):
+            raise ConfigError(f"The last map of {self._name} is none over the photo.")
+        if said.ndim == 4 and getattr(self.network, "output_fmt", None) == "NHWC":
+            return said.permute(0, 3, 1, 2)
+        return super().over_photo(said[:, self.network.num_prefix_tokens :] if said.ndim == 3 else said)
+
     @cached_property
     def token_features(self) -> int:  # type: ignore[override]  # found when asked for: not all of timm's have tokens
         """Numbers in a token.

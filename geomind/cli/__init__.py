@@ -20,6 +20,7 @@ from geomind.cli import (
     demo,
     download,
     evaluate,
+    explain,
     export,
     infer,
     inspect,
@@ -51,6 +52,7 @@ app.command("train-hierarchical", rich_help_panel="Training")(train.train_hierar
 app.command("calibrate", rich_help_panel="Training")(calibrate.calibrate)
 app.command("infer", rich_help_panel="Places")(infer.infer)
 app.command("export", rich_help_panel="Places")(export.export)
+app.command("explain", rich_help_panel="Places")(explain.explain)
 app.command("evaluate", rich_help_panel="Places")(evaluate.evaluate)
 app.command("compare", rich_help_panel="Places")(compare.compare)
 app.command("convert", rich_help_panel="Places")(convert.convert)

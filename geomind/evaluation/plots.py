@@ -93,7 +93,7 @@ def world_map(truth: ArrayLike, guesses: ArrayLike, path: Path | str, *, title: 
         raise ValueError("a map needs at least one photo")
     figure = Figure(figsize=(12, 7.35), dpi=150, facecolor="white")
     axes = figure.add_axes((0.02, 0.085, 0.96, 0.815))
-    _draw_globe(axes)
+    draw_globe(axes)
 
     answered = np.flatnonzero(np.isfinite(distance))
     drawn = np.sort(np.random.default_rng(0).permutation(answered)[:MOST_LINES])
@@ -144,7 +144,7 @@ def regions_map(
     height = 6.7 + 0.22 * rows
     figure = Figure(figsize=(12, height), dpi=150, facecolor="white")
     axes = figure.add_axes((0.02, (0.25 + 0.22 * rows) / height, 0.96, 5.93 / height))
-    land = _draw_globe(axes)
+    land = draw_globe(axes)
     colours = [_region_colour(region.id) for region in table.regions]
 
     step = 0.5  # degrees: two pixels
@@ -332,7 +332,7 @@ def confusion_matrix(
 # ── parts of the map ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _draw_globe(axes: Axes) -> PathPatch:
+def draw_globe(axes: Axes) -> PathPatch:
     """Draw sea, graticule and land, and hide the axes; give the land."""
     edge = robinson.outline()
     globe = Polygon(edge, facecolor=SEA, edgecolor="none", zorder=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from geomind.photos.files import IMAGE_SUFFIXES, find_photos, iter_photos
 from geomind.photos.positions import ESTIMATE, ESTIMATE_MARK, NO_GPS, position_fault, read_gps, sidecars_of
-from geomind.photos.preprocessing import Preprocessing
+from geomind.photos.preprocessing import Preprocessing, square_in
 from geomind.photos.reading import open_photo, read_orientation, read_photo_bytes
 
 __all__ = [
@@ -21,4 +21,5 @@ __all__ = [
     "read_orientation",
     "read_photo_bytes",
     "sidecars_of",
+    "square_in",
 ]

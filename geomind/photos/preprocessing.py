@@ -38,13 +38,10 @@ class Preprocessing(BaseModel):
 
         It is as large as fits and lies at a share of the way along the longer side: 0.5 is the centre.
         """
-        width, height = image.size
-        side = min(width, height)
-        left, top = (width - side) * at, (height - side) * at
         kernel = Image.Resampling[self.resample.upper()]
         size = (self.image_size, self.image_size)
         # A gap of 2 shrinks by whole numbers first, down to twice the size: faster, and looks the same (Pillow's docs).
-        return image.resize(size, kernel, box=(left, top, left + side, top + side), reducing_gap=2.0)
+        return image.resize(size, kernel, box=square_in(image.size, at), reducing_gap=2.0)
 
     def normalize(self, image: Image.Image) -> NDArray[np.float32]:
         """Turn an RGB picture into numbers: (3, height, width), (value / 255 - mean) / std."""
@@ -65,3 +62,14 @@ class Preprocessing(BaseModel):
             PhotoError: the photo cannot be read; the message is the reason.
         """
         return self.pixels(open_photo(path, min_side=self.image_size))
+
+
+def square_in(size: tuple[int, int], at: float = 0.5) -> tuple[float, float, float, float]:
+    """Find the largest square of a picture: its (width, height) -> left, top, right and bottom of the square.
+
+    It lies at a share of the way along the longer side: 0.5 is the centre.
+    """
+    width, height = size
+    side = min(width, height)
+    left, top = (width - side) * at, (height - side) * at
+    return left, top, left + side, top + side

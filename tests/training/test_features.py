@@ -41,6 +41,10 @@ class Colour(Backbone):
     def parts(self) -> list[list[torch.nn.Parameter]]:
         return [[self.weight]]
 
+    @property
+    def last_map(self) -> torch.nn.Module:
+        raise AssertionError("nobody explains it")
+
     def forward(self, pixels: Tensor) -> Tensor:
         assert not self.training
         assert not torch.is_grad_enabled()

@@ -16,7 +16,8 @@ INF = math.inf
 
 FLAT_KEYS = (
     "count, answered, median_km, mean_km, geoscore, within_1_km, within_25_km, within_200_km, within_750_km, "
-    "within_2500_km, router_accuracy, oracle_median_km, region_median_floor_km"
+    "within_2500_km, router_accuracy, oracle_median_km, region_median_floor_km, country_accuracy, region_accuracy, "
+    "city_accuracy"
 )
 
 

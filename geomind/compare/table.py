@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geomind.compare.results import Rung, Truth
-from geomind.compare.statistics import CONFIDENCE, RESAMPLES, Difference, Interval, Resamples, difference
+from geomind.compare.results import Rung
+from geomind.evaluation.intervals import CONFIDENCE, RESAMPLES, Difference, Interval, Resamples, difference
+from geomind.evaluation.judging import Truth
 from geomind.evaluation.plots import error_bands
 from geomind.files import atomic_path
 from geomind.metrics import THRESHOLDS_KM, geoscore

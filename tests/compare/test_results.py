@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from few_photos import REGIONS, edit
 
-from geomind.compare.results import RECORD, Costs, RungKey, Truth, judge, read_rung, write_rung
+from geomind.compare.results import RECORD, Costs, RungKey, read_rung, write_rung
 from geomind.errors import ManifestError, OutputError
+from geomind.evaluation.judging import Truth, judge
 from geomind.predictions import Prediction
 
 KEY = RungKey("cascade", 1, 20, "hash", {"image_size": 32, "places": {"augment": [0.5, 1]}})

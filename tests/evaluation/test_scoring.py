@@ -196,10 +196,10 @@ def test_an_answered_photo_that_is_gone_stops_the_oracle(world):
 
 def test_metrics_are_flat_json_without_infinity(world):
     done = evaluate(*write(world, ANSWERS[3:]))
-    write_metrics(done.metrics, world / "metrics.json")
+    write_metrics(done, world / "metrics.json")
     read = json.loads((world / "metrics.json").read_text(), parse_constant=pytest.fail)
     assert read["count"] == 4
     assert read["median_km"] is read["mean_km"] is read["oracle_median_km"] is None
     assert read["geoscore"] == 0
     with pytest.raises(OutputError, match="--overwrite"):
-        write_metrics(done.metrics, world / "metrics.json")
+        write_metrics(done, world / "metrics.json")

@@ -63,6 +63,12 @@ class Resamples:
         drawn = [_quotient(weights @ above.T, weights @ below.T) for weights in self._weights()]
         return self._interval(np.concatenate(drawn), _quotient(above.sum(axis=1), below.sum(axis=1)))
 
+    def ratios(self, above: Values, below: Values) -> list[Interval]:
+        """Estimate many ratios of one seed with one set of draws: (measures, photos) each -> one a measure."""
+        drawn = np.concatenate([_quotient(weights @ above.T, weights @ below.T) for weights in self._weights()])
+        estimates = _quotient(above.sum(axis=1), below.sum(axis=1))
+        return [self._interval(drawn[:, [i]], estimates[[i]]) for i in range(len(above))]
+
     def median(self, values: Values) -> Interval:
         """Estimate the median over photos: (seeds, photos) -> Interval; values may be infinite."""
         order = np.argsort(values, axis=1, kind="stable")

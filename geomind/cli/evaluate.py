@@ -220,8 +220,8 @@ def _groups(evaluation: Evaluation, column: str) -> Table:
 
     groups, has_radii = evaluation.by(column), evaluation.certainty.radii is not None
     table = Table(
-        column, "photos", "median", "GeoScore", *(f"< {threshold:,} km" for threshold in THRESHOLDS_KM), "country",
-        "right region", *(["in 90% radius", "mean 90% radius"] if has_radii else []),
+        column, "photos", "median", "GeoScore", *(f"< {threshold:,} km" for threshold in THRESHOLDS_KM),
+        "right country", "right region", *(["in 90% radius", "mean 90% radius"] if has_radii else []),
     )  # fmt: skip
     for group in groups[:MOST_GROUPS]:
         own = group.metrics

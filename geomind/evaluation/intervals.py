@@ -41,6 +41,13 @@ class Interval:
         return self.low > other.high or other.low > self.high
 
 
+def drawn_from(clusters: NDArray[np.int64], *, grouped: bool) -> str:
+    """Say in words what intervals are made of: (photos,) clusters, and whether they are groups."""
+    count, photos = int(clusters.max()) + 1, len(clusters)
+    drawn = f"{count:,} groups of {photos:,} photos" if grouped else f"{photos:,} photos"
+    return f"Intervals: {CONFIDENCE:.0%} of {RESAMPLES:,} resamples of {drawn}"
+
+
 class Resamples:
     """Draws of photos and seeds; two with the same clusters draw the same photos, whatever is measured on them."""
 

@@ -19,7 +19,7 @@ from geomind.data.manifest import photo_path, read_manifest
 from geomind.errors import ManifestError
 from geomind.evaluation.certainty import Certainty, Said, certainty_notes, score_certainty
 from geomind.evaluation.density import LogLoss, log_loss
-from geomind.evaluation.intervals import Interval, Resamples
+from geomind.evaluation.intervals import Interval, Resamples, drawn_from
 from geomind.evaluation.judging import (
     Flags,
     Judged,
@@ -328,6 +328,7 @@ def evaluate(
         log_loss=log_loss(predictions, truth.points),
     )
     notes += certainty_notes(predictions, photos.said, photos.log_loss)
+    notes.append(f"{drawn_from(truth.clusters, grouped=truth.grouped)}.")
     report = classify(truth.region_ids, routed) if names_regions else None
     return Evaluation(
         metrics=photos.metrics(np.arange(len(truth))),

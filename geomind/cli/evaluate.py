@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -77,27 +77,24 @@ def evaluate(
     theirs = parse_columns(columns)
     cascade = None if models is None else Cascade.load(models)
     evaluation = scoring.evaluate(
-        predictions, truth, split=split, cascade=cascade, images_dir=images_dir, columns=theirs, progress=bars()
-    )
-    print_evaluation(evaluation, by=by or ())
+        predictions, truth, split=split, cascade=cascade, images_dir=images_dir, columns=theirs, by=by or (),
+        progress=bars(),
+    )  # fmt: skip
+    print_evaluation(evaluation)
     if json is not None:
-        scoring.write_metrics(evaluation, json, by=by or (), overwrite=overwrite)
+        scoring.write_metrics(evaluation, json, overwrite=overwrite)
         print(f"Scores: {json}")
     if plots is not None:
         for picture in draw_evaluation(evaluation, plots, overwrite=overwrite):
             print(f"Picture: {picture}")
 
 
-def print_evaluation(evaluation: Evaluation, *, by: Sequence[str] = ()) -> None:
-    """Print the scores of all photos with their intervals, then where they come from, then those of parts.
-
-    Raises:
-        ManifestError: the manifest has no column that is asked for by ``by``.
-    """
+def print_evaluation(evaluation: Evaluation) -> None:
+    """Print the scores of all photos with their intervals, then where they come from, then those of parts."""
     from geomind.cli.tables import console
 
     tables = [_headline(evaluation), _cascade(evaluation), _certainty(evaluation.certainty), _regions(evaluation)]
-    tables += [_groups(evaluation, column) for column in by]
+    tables += [_groups(evaluation, column) for column in evaluation.groups]
     screen = console()
     for table in tables:
         if table is not None:
@@ -218,7 +215,7 @@ def _groups(evaluation: Evaluation, column: str) -> Table:
 
     from geomind.metrics import THRESHOLDS_KM
 
-    groups, has_radii = evaluation.by(column), evaluation.certainty.radii is not None
+    groups, has_radii = evaluation.groups[column], evaluation.certainty.radii is not None
     table = Table(
         column, "photos", "median", "GeoScore", *(f"< {threshold:,} km" for threshold in THRESHOLDS_KM),
         "right country", "right region", *(["in 90% radius", "mean 90% radius"] if has_radii else []),

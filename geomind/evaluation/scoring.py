@@ -141,6 +141,8 @@ class Evaluation:
     """The report of the regions answered; None where no answer names one."""
     regions: tuple[RegionMetrics, ...]
     """One for each region that the truth has photos of, in the order of ids."""
+    groups: Mapping[str, tuple[GroupMetrics, ...]]
+    """The columns of the manifest that were asked for; one entry a value, the most frequent first."""
     predictions: tuple[Prediction, ...]
     """The answers with the truth filled in; a photo that has no row has the error ``NO_ROW``."""
     rows: pd.DataFrame
@@ -213,24 +215,6 @@ class Evaluation:
             **dict(zip(ratios, resamples.ratios(above, below), strict=True)),
         }
 
-    def by(self, column: str) -> tuple[GroupMetrics, ...]:
-        """Score the photos of each value of a column of the manifest, the most frequent value first.
-
-        An empty cell is a value too. The country is that of the place where the manifest has none.
-
-        Raises:
-            ManifestError: the manifest has no such column.
-        """
-        if column not in self.rows:
-            raise ManifestError(f"The truth has no column '{column}'. Its columns: {', '.join(map(str, self.rows))}.")
-        values, which = np.unique(self.rows[column].astype("str").to_numpy(dtype=str), return_inverse=True)
-        photos = np.split(np.argsort(which, kind="stable"), np.cumsum(np.bincount(which))[:-1])
-        groups = [
-            GroupMetrics(value, self.photos.metrics(chosen), self.photos.certainty(chosen))
-            for value, chosen in zip(values.tolist(), photos, strict=True)
-        ]
-        return tuple(sorted(groups, key=lambda group: -group.metrics.count))
-
     def flat(self) -> Flat:
         """Give the scores as flat keys for JSON: first those of all photos, then the ends of the intervals."""
         report = self.classification
@@ -257,6 +241,7 @@ def evaluate(
     regions: RegionTable | None = None,
     images_dir: Path | str | None = None,
     columns: Mapping[str, str] = MappingProxyType({}),
+    by: Sequence[str] = (),
     progress: Progress = SILENT,
 ) -> Evaluation:
     """Compare predictions with the truth.
@@ -273,14 +258,21 @@ def evaluate(
         regions: the table of the region ids; by default the cascade's, or else the 13 regions.
         images_dir: the folder that predictions are relative to, where it cannot be told from the paths.
         columns: image_path, latitude or longitude -> what the predictions call it, where it has no usual name.
+        by: columns of the manifest; the photos of each value are scored too. An empty cell is a value, except that a
+            country that is not given is that of the place.
         progress: shows the photos that are asked again.
 
     Raises:
-        ManifestError: a table cannot be read, they have no photo in common, or the split is not in the manifest.
+        ManifestError: a table cannot be read, they have no photo in common, or the manifest has no such split or
+            column.
         PhotoError: a photo that was answered cannot be read again.
     """
     answers, reading = read_answers(predictions_path, columns)
     manifest = read_manifest(truth_path)
+    if absent := [column for column in by if column not in manifest]:
+        raise ManifestError(
+            f"{truth_path} has no column '{absent[0]}'. Its columns: {', '.join(map(str, manifest.columns))}."
+        )
     table = regions or (cascade.regions if cascade else default_regions())
     rows_of = match_photos(
         [each.image_path for each in answers],
@@ -335,6 +327,7 @@ def evaluate(
         certainty=photos.certainty(np.arange(len(truth))),
         classification=report,
         regions=tuple(_by_region(truth, photos, report)),
+        groups={column: _by_value(rows[column], photos) for column in by},
         predictions=tuple(predictions),
         rows=rows,
         photos=photos,
@@ -345,7 +338,7 @@ def evaluate(
     )
 
 
-def write_metrics(evaluation: Evaluation, path: Path | str, *, by: Sequence[str] = (), overwrite: bool = False) -> None:
+def write_metrics(evaluation: Evaluation, path: Path | str, *, overwrite: bool = False) -> None:
     """Write scores as JSON: flat keys, then ``regions`` and ``by``, which hold the same of parts of the photos.
 
     What is not finite or was not measured is null. ``regions`` is a list with one entry a true region, ``by`` has such
@@ -353,12 +346,11 @@ def write_metrics(evaluation: Evaluation, path: Path | str, *, by: Sequence[str]
 
     Raises:
         OutputError: the file exists or cannot be written.
-        ManifestError: the manifest has no such column.
     """
     refuse_existing(path, overwrite=overwrite)
     scores: dict[str, Any] = {**evaluation.flat(), "regions": [region.flat() for region in evaluation.regions]}
-    if by:
-        scores["by"] = {column: [group.flat() for group in evaluation.by(column)] for column in by}
+    if evaluation.groups:
+        scores["by"] = {column: [group.flat() for group in groups] for column, groups in evaluation.groups.items()}
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(scores, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
@@ -425,6 +417,17 @@ def _by_region(truth: Truth, photos: PhotoScores, report: Classification | None)
             certainty=photos.certainty(chosen),
             recognised=recognised.get(region_id),
         )
+
+
+def _by_value(column: pd.Series[Any], photos: PhotoScores) -> tuple[GroupMetrics, ...]:
+    values, which = np.unique(column.astype("str").to_numpy(dtype=str), return_inverse=True)
+    groups = [
+        GroupMetrics(value, photos.metrics(chosen), photos.certainty(chosen))
+        for value, chosen in zip(
+            values.tolist(), np.split(np.argsort(which, kind="stable"), np.cumsum(np.bincount(which))[:-1]), strict=True
+        )
+    ]
+    return tuple(sorted(groups, key=lambda group: -group.metrics.count))
 
 
 def _region_medians(

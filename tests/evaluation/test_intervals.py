@@ -117,6 +117,18 @@ def test_many_photos_are_drawn_in_parts(monkeypatch: pytest.MonkeyPatch) -> None
     assert Resamples(np.arange(50)).median(values) == at_once
 
 
+@given(tables(st.floats(0, 1000)), st.integers(0, 9))
+@settings(max_examples=30)
+def test_many_measures_at_once_are_as_one_by_one(above: np.ndarray, seed: int) -> None:
+    below = np.random.default_rng(seed).integers(0, 2, size=above.shape).astype(float)
+    resamples = one_each(above)
+    for found, *rows in zip(resamples.ratios(above, below), above, below, strict=True):
+        expected = resamples.ratio(*(row[None] for row in rows))
+        assert (found.low, found.estimate, found.high) == pytest.approx(
+            (expected.low, expected.estimate, expected.high)
+        )
+
+
 def test_nobody_answered() -> None:
     nothing = np.zeros((1, 4))
     assert Resamples(np.arange(4)).ratio(nothing, nothing).estimate == math.inf

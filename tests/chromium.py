@@ -35,8 +35,13 @@ class Browser:
 
     def open(self, page: Path, *, dark: bool = False, width: int = 1200, height: int = 900, fragment: str = "") -> None:
         """Load a page from the disk and wait until it is there; what it said and asked for before is forgotten."""
-        self._ask("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}])
-        self._ask("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
+        self._ask(
+            "Emulation.setEmulatedMedia",
+            features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}],
+        )
+        self._ask(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
+        )
         self._ask("Page.navigate", url="about:blank")
         self._wait("Page.loadEventFired")
         self._events.clear()
@@ -58,7 +63,11 @@ class Browser:
     @property
     def asked(self) -> list[str]:
         """The addresses that were asked for, data inside the page left out."""
-        requests = [event["params"]["request"]["url"] for event in self._events if event["method"] == "Network.requestWillBeSent"]
+        requests = [
+            event["params"]["request"]["url"]
+            for event in self._events
+            if event["method"] == "Network.requestWillBeSent"
+        ]
         return [url for url in requests if not url.startswith("data:")]
 
     def run(self, script: str) -> Any:
@@ -69,7 +78,13 @@ class Browser:
 
     def picture(self, path: Path, *, whole: bool = False) -> None:
         """Save what is seen, or the whole page, as a PNG."""
-        path.write_bytes(base64.b64decode(self._ask("Page.captureScreenshot", captureBeyondViewport=whole, **(self._area() if whole else {}))["data"]))
+        path.write_bytes(
+            base64.b64decode(
+                self._ask("Page.captureScreenshot", captureBeyondViewport=whole, **(self._area() if whole else {}))[
+                    "data"
+                ]
+            )
+        )
 
     def _area(self) -> dict[str, Any]:
         size = self._ask("Page.getLayoutMetrics")["cssContentSize"]

@@ -9,18 +9,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geomind.evaluation import plots, svg_charts
+from geomind.evaluation.gallery import Extremes, choose_extremes, photo_figures, photo_sections
 from geomind.evaluation.html_page import (
     card,
     chart_legend,
     chart_sample,
-    cut_text,
     facts_row,
     html_table,
     km_text,
@@ -32,23 +31,13 @@ from geomind.evaluation.html_page import (
 from geomind.evaluation.scoring import Evaluation, RegionMetrics
 from geomind.evaluation.sureness import IDEAL, LEVELS, Held, Sureness, sureness
 from geomind.files import refuse_existing
-from geomind.geography import places
 from geomind.geography.regions import NO_REGION
 from geomind.geography.sphere import Points
 from geomind.metrics import THRESHOLDS_KM, Metrics
 from geomind.progress import SILENT, Progress
-from geomind.thumbnails import thumbnail_urls
 
 Rows = NDArray[np.int64]
 """(n,) numbers of photos, in the order of the evaluation."""
-
-SHOWN, SHOWN_A_REGION = 12, 6
-"""Worst photos, and best photos, of the whole and of a region."""
-
-MOST_THUMBNAILS = 400
-THUMBNAIL_SIZE = (240, 160)
-THUMBNAIL_BYTES = 10_000
-"""No thumbnail is larger; one of noise is made coarser until it fits."""
 
 MOST_LINES_A_REGION = 200
 """The map of a region draws so many of its photos, that of all ``plots.MOST_LINES``; chosen by lot."""
@@ -61,8 +50,6 @@ MOST_IN_MATRIX = 40
 
 MOST_ROWS = 10
 """Rows of the tables of a region, and of errors."""
-
-LONGEST_PATH = 60
 
 LABELS: Mapping[str, tuple[str, str]] = {
     "count": ("Photos", "number"),
@@ -109,8 +96,8 @@ def write_report(
     refuse_existing(path, overwrite=overwrite)
     largest_first = sorted(evaluation.regions, key=lambda each: -each.metrics.count)[:MOST_PAGES]
     paged = [each for each in evaluation.regions if each in largest_first]
-    extremes = _all_extremes(evaluation, paged)
-    gallery = _gallery(evaluation, extremes, images_dir, progress)
+    extremes = choose_extremes(evaluation, paged)
+    gallery = photo_figures(evaluation, extremes, images_dir, progress)
     sure = sureness(evaluation)
     overview = [
         _facts(evaluation.metrics, next(iter(sure.held), None)),
@@ -122,7 +109,7 @@ def write_report(
         _matrix(evaluation, paged),
         _regions(evaluation, paged),
         _failures(evaluation),
-        _photos(gallery, extremes[None]),
+        photo_sections(gallery, extremes[None]),
     ]
     pages = [_region_page(evaluation, paged, number, gallery, extremes) for number in range(len(paged))]
     write_page(
@@ -194,17 +181,32 @@ def _value(value: object, unit: str) -> str:
 
 
 def _distances(evaluation: Evaluation) -> str:
-    curves = {"end to end": evaluation.distance_km, "true region's middle": evaluation.floor_km}
+    distance = evaluation.distance_km
+    curves = {"end to end": distance, "true region's middle": evaluation.floor_km}
     if evaluation.oracle_km is not None:
         curves["true region given"] = evaluation.oracle_km
     label = "Share of the photos within a distance of the truth"
-    chart = svg_charts.distance_curves(curves, label=label, marks_km=THRESHOLDS_KM, least_km=0.5)
-    legend = [
-        (_curve(number), f"{name}: median {km_text(float(np.median(distance)))}")
-        for number, (name, distance) in enumerate(curves.items())
+    chart = svg_charts.distance_curves(curves, label=label, marks_km=THRESHOLDS_KM, least_km=0.5, frame=svg_charts.HALF)
+    legend = [(_curve(number), name) for number, name in enumerate(curves)]
+    marks = f"dashed: {', '.join(f'{limit:,}' for limit in THRESHOLDS_KM)} km"
+    parts = dict(curves)
+    if (evaluation.predicted_regions != NO_REGION).any():
+        right = evaluation.predicted_regions == evaluation.true_regions
+        parts |= {"end to end, right region": distance[right], "end to end, wrong region": distance[~right]}
+    medians = {name: float(np.median(each)) for name, each in parts.items() if len(each)}
+    most = max((median for median in medians.values() if np.isfinite(median)), default=0.0) or 1.0
+    rows = [
+        [name, share_bar(min(median / most, 1.0)), f"{len(parts[name]):,}", km_text(median)]
+        for name, median in medians.items()
     ]
-    marks = "street, city, region, country, continent: " + ", ".join(f"{limit:,}" for limit in THRESHOLDS_KM) + " km"
-    return f"<h2>How far off</h2><h3>{label} <small>dashed: {marks}</small></h3>{card(chart + chart_legend(legend))}"
+    loses = html_table(["answers", "", ">photos", ">median"], rows)
+    return (
+        '<h2>How far off</h2><div class="pair">'
+        f"<div><h3>{label} <small>{marks}</small></h3>{card(chart + chart_legend(legend))}</div>"
+        f"<div><h3>Where the error comes from</h3>{card(loses)}"
+        '<p class="note">True region given: what the Experts alone would do. Its middle: the median place of the true '
+        "region, without a look at the photo.</p></div></div>"
+    )
 
 
 def _sureness(sure: Sureness) -> str:
@@ -274,7 +276,7 @@ def _map(evaluation: Evaluation, rows: Rows, most: int, *, label: str, view: Poi
     chart = svg_charts.answers_map(
         evaluation.truth[drawn],
         evaluation.guesses[drawn],
-        _bands(evaluation.distance_km[drawn]),
+        plots.error_band(evaluation.distance_km[drawn]),
         label=label,
         view=view,
     )
@@ -283,17 +285,12 @@ def _map(evaluation: Evaluation, rows: Rows, most: int, *, label: str, view: Poi
     )
 
 
-def _bands(distance_km: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Give each distance its colour: (n,) km -> (n,) numbers of ``plots.BANDS``."""
-    return np.searchsorted([limit for _, limit in plots.BANDS], distance_km, side="left").astype(np.int64)
-
-
 def _map_legend(distance_km: NDArray[np.float64]) -> str:
-    bands, legend = _bands(distance_km[np.isfinite(distance_km)]), [(chart_sample("truth", 12), "truth")]
+    bands, legend = plots.error_band(distance_km[np.isfinite(distance_km)]), [(chart_sample("truth", 12, 6), "truth")]
     for number, (_, limit) in enumerate(plots.BANDS):
         name = f"guess within {limit:,.0f} km" if np.isfinite(limit) else "farther"
         share = np.count_nonzero(bands == number) / len(distance_km)
-        legend.append((chart_sample(f"guess band-{number}", 12), f"{name} {share:.0%}"))
+        legend.append((chart_sample(f"guess band-{number}", 12, 8), f"{name} {share:.0%}"))
     return chart_legend(legend)
 
 
@@ -381,95 +378,6 @@ def _failures(evaluation: Evaluation) -> str:
     return f"<h2>What went wrong</h2>{card(html_table(['error', '>photos'], rows))}"
 
 
-# ── photos ───────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@dataclass(frozen=True)
-class _Extremes:
-    """The photos of a page: those that were placed farthest off, the farthest first, and the nearest."""
-
-    worst: list[int]
-    best: list[int]
-
-
-def _all_extremes(evaluation: Evaluation, paged: Sequence[RegionMetrics]) -> dict[int | None, _Extremes]:
-    """Choose the photos of each page: region id, or ``None`` for the whole -> photos; those without an answer are none."""
-    answered = np.isfinite(evaluation.distance_km)
-    each = min(SHOWN_A_REGION, max((MOST_THUMBNAILS - 2 * SHOWN) // (2 * max(len(paged), 1)), 1))
-    chosen: dict[int | None, _Extremes] = {None: _extremes(evaluation, answered, SHOWN)}
-    for region in paged:
-        chosen[region.region_id] = _extremes(evaluation, answered & (evaluation.true_regions == region.region_id), each)
-    return chosen
-
-
-def _extremes(evaluation: Evaluation, chosen: NDArray[np.bool_], most: int) -> _Extremes:
-    rows = np.flatnonzero(chosen)
-    rows = rows[np.argsort(evaluation.distance_km[rows], kind="stable")]
-    half = len(rows) // 2  # no photo is one of the best and of the worst
-    return _Extremes(worst=rows[::-1][: min(most, half)].tolist(), best=rows[: min(most, len(rows) - half)].tolist())
-
-
-def _gallery(
-    evaluation: Evaluation,
-    extremes: Mapping[int | None, _Extremes],
-    images_dir: Path | str | None,
-    progress: Progress,
-) -> dict[int, str]:
-    """Make the figure of every photo that some page shows: row -> HTML."""
-    rows = sorted({row for each in extremes.values() for row in (*each.worst, *each.best)})
-    files = [_photo_file(evaluation, row, images_dir) for row in rows]
-    urls = thumbnail_urls(files, THUMBNAIL_SIZE, most_bytes=THUMBNAIL_BYTES, progress=progress)
-    taken, placed = _place_names(evaluation.truth[rows]), _place_names(evaluation.guesses[rows])
-    bands = _bands(evaluation.distance_km[rows])
-    figures = {}
-    for number, row in enumerate(rows):
-        photo = evaluation.predictions[row]
-        shown = (
-            f'<img loading="lazy" alt="" src="{urls[number]}">'
-            if urls[number]
-            else '<div class="blank">photo not found</div>'
-        )
-        facts = [f"Taken: {plain_text(taken[number])}.", f"Placed: {plain_text(placed[number])}."]
-        if photo.region_name is not None and photo.region_probability is not None:
-            facts.append(f"{name_text(photo.region_name)}, {photo.region_probability:.0%}.")
-        if photo.radius_km_90 is not None:
-            facts.append(f"90% radius {km_text(photo.radius_km_90)}.")
-        if photo.abstained is not None:
-            facts.append("Abstains.")
-        figures[row] = (
-            f'<figure>{shown}<figcaption><b class="band-{bands[number]}">{km_text(evaluation.distance_km[row])}</b>'
-            f"<bdi>{plain_text(cut_text(photo.image_path, LONGEST_PATH))}</bdi>"
-            f"<p>{' '.join(facts)}</p></figcaption></figure>"
-        )
-    return figures
-
-
-def _photo_file(evaluation: Evaluation, row: int, images_dir: Path | str | None) -> Path:
-    if images_dir is not None and (named := Path(images_dir) / evaluation.predictions[row].image_path).is_file():
-        return named
-    return evaluation.photos[row]
-
-
-def _place_names(points: Points) -> list[str]:
-    """Name places by the nearest town and the country: (n, 2) degrees -> n."""
-    if not len(points):
-        return []
-    codes = places.country_at(points)
-    names = []
-    for code, city in zip(codes.tolist(), places.city_at(points, codes).tolist(), strict=True):
-        country = places.country_name(code) if code else "at sea"
-        names.append(f"{city}, {country}" if city else country)
-    return names
-
-
-def _photos(gallery: Mapping[int, str], shown: _Extremes) -> str:
-    parts = []
-    for title, rows in (("Farthest off", shown.worst), ("Nearest", shown.best)):
-        if rows:
-            parts.append(f'<h2>{title}</h2><div class="photos">{"".join(gallery[row] for row in rows)}</div>')
-    return "\n".join(parts)
-
-
 # ── the page of a region ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -478,7 +386,7 @@ def _region_page(
     paged: Sequence[RegionMetrics],
     number: int,
     gallery: Mapping[int, str],
-    extremes: Mapping[int | None, _Extremes],
+    extremes: Mapping[int | None, Extremes],
 ) -> str:
     region = paged[number]
     here = evaluation.true_regions == region.region_id
@@ -506,7 +414,7 @@ def _region_page(
         parts.append(f'<div class="pair">{"".join(columns)}</div>')
     overall = [value for _, value in _score_rows(evaluation.metrics)]
     scores = [[label, value, all_] for (label, value), all_ in zip(_score_rows(region.metrics), overall, strict=True)]
-    parts.append(_photos(gallery, extremes[region.region_id]))
+    parts.append(photo_sections(gallery, extremes[region.region_id]))
     parts.append(f"<h2>Scores</h2>{card(html_table(['score', '>here', '>all photos'], scores))}")
     return "\n".join([*parts, "</section>"])
 

@@ -60,7 +60,7 @@ class Frame:
 WIDE = Frame(960.0, 260.0)
 """As wide as the page."""
 
-HALF = Frame(520.0, 320.0, left=58.0, right=14.0, bottom=48.0)
+HALF = Frame(520.0, 320.0, left=58.0, right=28.0, bottom=48.0)
 """Two stand side by side, and have room for the name of each axis."""
 
 
@@ -114,8 +114,9 @@ def answers_map(
             for piece in robinson.great_circle(truth[i], guesses[i], step_degrees=3)
         ]
         parts.append(f'<path class="way band-{band}" d="{_path(lines, least=1.0)}"/>')
-    for band in farthest_first:
-        parts.append(f'<path class="guess band-{band}" d="{_points(_place(guesses[band_of == band]))}"/>')
+    parts += [
+        f'<path class="guess band-{band}" d="{_points(_place(guesses[band_of == band]))}"/>' for band in farthest_first
+    ]
     return "\n".join([*parts, f'<path class="truth" d="{_points(_place(truth))}"/></svg>'])
 
 
@@ -158,6 +159,7 @@ def distance_curves(
     marks_km: Sequence[float] = (),
     least_km: float = 0.01,
     frame: Frame = WIDE,
+    across_title: str = "",
 ) -> str:
     """Draw which share of the photos is within each distance, one curve a name: name -> (n,) km, infinite for misses.
 
@@ -167,6 +169,7 @@ def distance_curves(
         marks_km: Distances with a line of their own.
         least_km: Where the axis begins; what is nearer is drawn there.
         frame: The size.
+        across_title: What the distances are, below the axis; ``HALF`` has room for it.
     """
     low, high = math.log10(least_km), math.log10(20_000)
 
@@ -186,7 +189,9 @@ def distance_curves(
         parts.append(f'<path class="curve curve-{number % CURVES}" d="{_path([line])}"/>')
     for power, text in ((-1, "100 m"), (0, "1 km"), (1, "10"), (2, "100"), (3, "1,000"), (4, "10,000 km")):
         if 10.0**power >= least_km:
-            parts.append(_label(float(across(10.0**power)), frame.floor + 16, text, "middle"))
+            parts.append(_label(float(across(10.0**power)), frame.floor + 17, text, "middle"))
+    if across_title:
+        parts.append(_label(frame.width - frame.right, frame.height - 5, across_title, "end"))
     return "\n".join([*parts, "</svg>"])
 
 
@@ -373,10 +378,10 @@ def _share_axis(frame: Frame, top: float) -> list[str]:
 
 
 def _shares_below(frame: Frame, said: str) -> list[str]:
-    """Write the shares from 0 to 1 along the bottom, and what they are of."""
+    """Write the shares along the bottom, and what they are of; the 0 stands at the other axis already."""
     parts = [
         _label(float(frame.across(quarter / 4)), frame.floor + 17, f"{quarter / 4:.0%}", "middle")
-        for quarter in range(5)
+        for quarter in range(1, 5)
     ]
     return [*parts, _label(frame.width - frame.right, frame.height - 5, said, "end")]
 

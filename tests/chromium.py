@@ -1,4 +1,4 @@
-"""A real browser for tests of pages: what it says on its console, what it asks of networks, how a page looks.
+"""A real browser for tests of pages: what it says on its console, what it asks of networks, what it shows.
 
 Chromium is driven by its DevTools protocol over two pipes (``--remote-debugging-pipe``: file descriptors 3 and 4,
 messages of JSON that end in a zero byte), so that no port is opened and nothing else is needed.
@@ -6,13 +6,13 @@ messages of JSON that end in a zero byte), so that no port is opened and nothing
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import json
 import os
 import select
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,20 +76,6 @@ class Browser:
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
-    def picture(self, path: Path, *, whole: bool = False) -> None:
-        """Save what is seen, or the whole page, as a PNG."""
-        path.write_bytes(
-            base64.b64decode(
-                self._ask("Page.captureScreenshot", captureBeyondViewport=whole, **(self._area() if whole else {}))[
-                    "data"
-                ]
-            )
-        )
-
-    def _area(self) -> dict[str, Any]:
-        size = self._ask("Page.getLayoutMetrics")["cssContentSize"]
-        return {"clip": {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}}
-
     def _ask(self, method: str, **parameters: Any) -> dict[str, Any]:
         self._number += 1
         message = {"id": self._number, "method": method, "params": parameters}
@@ -120,6 +106,16 @@ class Browser:
         return json.loads(message)
 
 
+_ON_THREE_AND_FOUR = """
+import fcntl, os, sys
+read, write = (fcntl.fcntl(int(each), fcntl.F_DUPFD, 10) for each in sys.argv[1:3])
+os.dup2(read, 3)
+os.dup2(write, 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+"""Becomes a program that reads one file descriptor as 3 and writes another as 4."""
+
+
 @contextlib.contextmanager
 def started(profile: Path) -> Iterator[Browser]:
     """Start Chromium with a profile of its own, and end it."""
@@ -131,9 +127,11 @@ def started(profile: Path) -> Iterator[Browser]:
         program, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
         "--disable-background-networking", f"--user-data-dir={profile}", "--remote-debugging-pipe",
     ]  # fmt: skip
-    redirected = ["sh", "-c", f'exec "$@" 3<&{to_browser[0]} 4>&{from_browser[1]}', "sh", *command]
     process = subprocess.Popen(
-        redirected, pass_fds=(to_browser[0], from_browser[1]), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [sys.executable, "-c", _ON_THREE_AND_FOUR, str(to_browser[0]), str(from_browser[1]), *command],
+        pass_fds=(to_browser[0], from_browser[1]),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     os.close(to_browser[0])
     os.close(from_browser[1])

@@ -148,10 +148,9 @@ def _facts(metrics: Metrics, held: Held | None) -> str:
 def _notes(evaluation: Evaluation) -> str:
     metrics = evaluation.metrics
     abstained = sum(each.abstained is not None for each in evaluation.predictions)
-    said = [f"{metrics.count:,} photos, {metrics.answered:,} of them with an answer."]
-    said += [f"{abstained:,} answers abstain: they say that they are not sure, and count all the same."] * bool(
-        abstained
-    )
+    said = [f"{metrics.count:,} photo{'' if metrics.count == 1 else 's'}, {metrics.answered:,} with an answer."]
+    if abstained:
+        said.append(f"{abstained:,} of the answers abstain: they say that they are not sure, and count all the same.")
     return f'<p class="note lead">{plain_text(" ".join([*said, *evaluation.notes]))}</p>'
 
 
@@ -323,7 +322,7 @@ def _matrix(evaluation: Evaluation, paged: Sequence[RegionMetrics]) -> str:
         rows.append([_region_link(each, linked), f"{each.metrics.count:,}", *cells])
     right = float(np.mean(true == answered))
     left_out = len(evaluation.regions) - len(rows)
-    more = f"; {left_out:,} smaller regions are left out" if left_out else ""
+    more = f"; regions with fewer photos left out: {left_out:,}" if left_out else ""
     return (
         f"<h2>Which region was taken for which <small>{right:.1%} in the right one</small></h2>"
         f'<div class="matrix">{card(html_table(heads, rows))}</div>'
@@ -356,7 +355,7 @@ def _regions(evaluation: Evaluation, paged: Sequence[RegionMetrics]) -> str:
     heads = [
         "region", ">photos", ">right region", ">median", ">true region given", ">region's middle", "", ">GeoScore",
     ]  # fmt: skip
-    said = "each has a page" if len(paged) == len(rows) else f"the {len(paged)} largest have a page"
+    said = "each has a page" if len(paged) == len(rows) else f"the largest have a page: {len(paged)} of {len(rows)}"
     return f"<h2>Regions <small>{said}</small></h2>{card(html_table(heads, rows))}"
 
 

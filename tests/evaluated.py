@@ -1,17 +1,20 @@
-"""Evaluations for tests, made of answers without a file."""
+"""Evaluations for tests, made of answers whose truth and true region are known."""
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import pandas as pd
 
-from geomind.evaluation.scoring import Evaluation, RegionMetrics
-from geomind.geography.regions import NO_REGION, default_regions
-from geomind.metrics import distances_km, score_photos
-from geomind.predictions import Prediction
+from geomind.data.manifest import write_manifest
+from geomind.evaluation.scoring import Evaluation, evaluate
+from geomind.geography.regions import default_regions
+from geomind.predictions import Prediction, write_predictions
 
 
 def answered(path: str, place: tuple[float, float], truth: tuple[float, float], **more: Any) -> Prediction:
@@ -23,31 +26,16 @@ def answered(path: str, place: tuple[float, float], truth: tuple[float, float], 
     )
 
 
-def evaluated(rows: Sequence[Prediction], *, regions: Sequence[int], folder: Path | str = "nowhere") -> Evaluation:
-    """Score answers whose true regions are known; a photo is in the folder, and its region's middle is the truth."""
-    true = np.array(regions, dtype=np.int64)
-    truth = np.array([each.truth for each in rows], dtype=np.float64)
-    guesses = np.array([each.place or (np.nan, np.nan) for each in rows], dtype=np.float64)
-    distance, floor = distances_km(truth, guesses), np.zeros(len(rows))
-    routed = np.array([NO_REGION if each.region_id is None else each.region_id for each in rows])
-    table = default_regions()
-
-    def score(chosen: np.ndarray) -> Any:
-        right = (routed == true)[chosen] if (routed != NO_REGION).any() else None
-        return score_photos(distance[chosen], region_right=right, floor_km=floor[chosen])
-
-    return Evaluation(
-        metrics=score(np.ones(len(rows), dtype=bool)),
-        regions=tuple(
-            RegionMetrics(region_id, table[region_id].name, score(true == region_id))
-            for region_id in np.unique(true).tolist()
-        ),
-        predictions=tuple(rows),
-        distance_km=distance,
-        oracle_km=None,
-        floor_km=floor,
-        true_regions=true,
-        table=table,
-        notes=("Region medians: made up.",),
-        photos=tuple(Path(folder) / each.image_path for each in rows),
-    )
+def evaluated(rows: Sequence[Prediction], *, regions: Sequence[int], folder: Path | None = None) -> Evaluation:
+    """Evaluate answers by their own truth; the photos, and the two tables, are in the folder, or nowhere any more."""
+    with contextlib.ExitStack() as stack:
+        home = folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        manifest = pd.DataFrame(
+            {"image_path": [each.image_path for each in rows], "latitude": [each.true_latitude for each in rows],
+             "longitude": [each.true_longitude for each in rows], "country": "", "region_id": list(regions),
+             "group": "", "split": "test", "source": "test"}
+        )  # fmt: skip
+        write_manifest(manifest, home / "manifest.csv", overwrite=True)
+        blind = [dataclasses.replace(each, true_latitude=None, true_longitude=None) for each in rows]
+        write_predictions(blind, home / "predictions.csv", overwrite=True)
+        return evaluate(home / "predictions.csv", home / "manifest.csv")

@@ -113,7 +113,7 @@ def _photo_file(evaluation: Evaluation, row: int, images_dir: Path | str | None)
         named = Path(images_dir) / evaluation.predictions[row].image_path
         if os.path.isfile(named):  # noqa: PTH113  Path.is_file raises where a name is too long
             return named
-    return evaluation.photos[row]
+    return evaluation.files[row]
 
 
 def _place_names(points: Points) -> list[str]:

@@ -69,6 +69,9 @@ LABELS: Mapping[str, tuple[str, str]] = {
 }
 """Key of ``Metrics.flat`` -> what it is called, and its unit; a key that is not here goes by its own name."""
 
+LOW, HIGH = "_low", "_high"
+"""The endings of the keys of an interval, beside the key that it is of."""
+
 
 def write_report(
     evaluation: Evaluation,
@@ -100,9 +103,9 @@ def write_report(
     gallery = photo_figures(evaluation, extremes, images_dir, progress)
     sure = sureness(evaluation)
     overview = [
-        _facts(evaluation.metrics, next(iter(sure.held), None)),
+        _facts(evaluation.metrics, _held_by(sure, None)),
         _notes(evaluation),
-        _scores(evaluation.metrics),
+        _scores(evaluation.metrics.flat()),
         _distances(evaluation),
         _sureness(sure),
         _world(evaluation),
@@ -111,7 +114,7 @@ def write_report(
         _failures(evaluation),
         photo_sections(gallery, extremes[None]),
     ]
-    pages = [_region_page(evaluation, paged, number, gallery, extremes) for number in range(len(paged))]
+    pages = [_region_page(evaluation, paged, number, sure, gallery, extremes) for number in range(len(paged))]
     write_page(
         path,
         brand="evaluation",
@@ -154,19 +157,37 @@ def _notes(evaluation: Evaluation) -> str:
     return f'<p class="note lead">{plain_text(" ".join([*said, *evaluation.notes]))}</p>'
 
 
-def _scores(metrics: Metrics) -> str:
-    rows = [[label, value] for label, value in _score_rows(metrics)]
+def _held_by(sure: Sureness, region_id: int | None) -> Held | None:
+    """Find what the radii of a region hold, or, for ``None``, of all photos."""
+    return next((each for each in sure.held if each.region_id == region_id), None)
+
+
+def _scores(flat: Mapping[str, object]) -> str:
+    rows = [[label, *cells] for label, cells in _score_rows(flat)]
     half = (len(rows) + 1) // 2
-    tables = "".join(card(html_table(["score", ">"], part)) for part in (rows[:half], rows[half:]) if part)
+    heads = ["score", ">", ">95% interval"] if len(rows[0]) == 3 else ["score", ">"]
+    tables = "".join(card(html_table(heads, part)) for part in (rows[:half], rows[half:]) if part)
     return f'<h2>Scores</h2><div class="pair">{tables}</div>'
 
 
-def _score_rows(metrics: Metrics) -> list[tuple[str, str]]:
-    """Give each score's name and value as HTML, in their own order."""
+def _score_rows(flat: Mapping[str, object]) -> list[tuple[str, list[str]]]:
+    """Give the scores in their own order: name, value and, where any has one, interval, as HTML.
+
+    What was not measured is left out; a median that is infinite, because half of the photos have no answer, is not.
+    """
+    ends = {key.removesuffix(LOW) for key in flat if key.endswith(LOW)} & set(flat)
     rows = []
-    for key, value in metrics.flat().items():
+    for key, value in flat.items():
+        if key.endswith((LOW, HIGH)) and key.removesuffix(LOW).removesuffix(HIGH) in ends:
+            continue
+        if value is None and key != "median_km":
+            continue
         label, unit = LABELS.get(key, (key, "km" if key.endswith("_km") else "plain"))
-        rows.append((plain_text(label), _value(value, unit)))
+        cells = [_value(value, unit)]
+        if ends:
+            interval = f"{_value(flat[key + LOW], unit)} – {_value(flat.get(key + HIGH), unit)}" if key in ends else ""
+            cells.append(interval)
+        rows.append((plain_text(label), cells))
     return rows
 
 
@@ -384,6 +405,7 @@ def _region_page(
     evaluation: Evaluation,
     paged: Sequence[RegionMetrics],
     number: int,
+    sure: Sureness,
     gallery: Mapping[int, str],
     extremes: Mapping[int | None, Extremes],
 ) -> str:
@@ -395,7 +417,7 @@ def _region_page(
         f'<section class="page" id="region-{region.region_id}">',
         _navigation(paged, number),
         f"<h2>{region.region_id} {name}</h2>",
-        _facts(region.metrics, None),
+        _facts(region.metrics, _held_by(sure, region.region_id)),
     ]
     chart, drawn = _map(
         evaluation, rows, MOST_LINES_A_REGION, label=f"Map of {region.region_name}", view=evaluation.truth[here]
@@ -411,8 +433,8 @@ def _region_page(
     )
     if set(taken_for) != {NO_REGION}:
         parts.append(f'<div class="pair">{"".join(columns)}</div>')
-    overall = [value for _, value in _score_rows(evaluation.metrics)]
-    scores = [[label, value, all_] for (label, value), all_ in zip(_score_rows(region.metrics), overall, strict=True)]
+    own = dict(_score_rows(region.metrics.flat()))
+    scores = [[label, own.get(label, ["–"])[0], cells[0]] for label, cells in _score_rows(evaluation.metrics.flat())]
     parts.append(photo_sections(gallery, extremes[region.region_id]))
     parts.append(f"<h2>Scores</h2>{card(html_table(['score', '>here', '>all photos'], scores))}")
     return "\n".join([*parts, "</section>"])

@@ -85,7 +85,7 @@ class Evaluation:
     table: RegionTable
     notes: tuple[str, ...]
     """What a reader of the scores must know, one sentence each."""
-    photos: tuple[Path, ...]
+    files: tuple[Path, ...]
     """Where the photos are, by the manifest."""
 
     @property
@@ -160,10 +160,10 @@ def evaluate(
     notes.append(origin)
     nowhere = (np.nan, np.nan)
     floor = distances_km(truth, np.array([medians.get(region_id, nowhere) for region_id in true_regions.tolist()]))
-    photos = tuple(photo_path(truth_path, path) for path in manifest["image_path"][counts])
+    files = tuple(photo_path(truth_path, path) for path in manifest["image_path"][counts])
     oracle = None
     if cascade is not None:
-        oracle = _oracle(cascade, photos, predictions, true_regions, distance, truth, progress)
+        oracle = _oracle(cascade, files, predictions, true_regions, distance, truth, progress)
 
     right = routed == true_regions if (routed != NO_REGION).any() else None
 
@@ -188,7 +188,7 @@ def evaluate(
         true_regions=true_regions,
         table=table,
         notes=tuple(notes),
-        photos=photos,
+        files=files,
     )
 
 

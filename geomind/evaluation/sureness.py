@@ -32,6 +32,8 @@ class Held:
     """How many truths the radii of some photos hold."""
 
     name: str
+    region_id: int | None
+    """Where they are those of one true region."""
     photos: int
     """Those that have both radii."""
     shares: tuple[float, ...]
@@ -96,16 +98,24 @@ def sureness(evaluation: Evaluation) -> Sureness:
 def _held(evaluation: Evaluation, right: NDArray[np.bool_]) -> tuple[Held, ...]:
     radii = [_column(evaluation, f"radius_km_{level}") for level in LEVELS]
     some = np.isfinite(evaluation.distance_km) & np.isfinite(radii).all(axis=0)
-    groups = [("all photos", some), ("region right", some & right), ("region wrong", some & ~right)]
-    groups += [(each.region_name, some & (evaluation.true_regions == each.region_id)) for each in evaluation.regions]
+    groups: list[tuple[str, int | None, NDArray[np.bool_]]] = [
+        ("all photos", None, some),
+        ("region right", None, some & right),
+        ("region wrong", None, some & ~right),
+        *(
+            (each.region_name, each.region_id, some & (evaluation.true_regions == each.region_id))
+            for each in evaluation.regions
+        ),
+    ]
     return tuple(
         Held(
             name=name,
+            region_id=region_id,
             photos=int(chosen.sum()),
             shares=tuple(coverage(evaluation.distance_km[chosen], radius[chosen]) for radius in radii),
             mean_km=tuple(float(radius[chosen].mean()) for radius in radii),
         )
-        for name, chosen in groups
+        for name, region_id, chosen in groups
         if chosen.any()
     )
 

@@ -170,10 +170,15 @@ def test_the_page_is_for_light_and_dark_alike(evaluation: Evaluation, tmp_path: 
 def test_names_are_text_and_never_markup(tmp_path: Path) -> None:
     evil = '<script>alert(1)</script>"&\u202e\udce9.jpg'
     rows = [
-        sure(evil, PARIS, PARIS, WEST, abstained="<b>", region_name="</section>"),
-        sure("x" * 5000, TOKYO, LIMA, EAST, error="<style>"),
+        sure("0.jpg", PARIS, PARIS, WEST, abstained="<b>", region_name="</section>"),
+        sure("1.jpg", TOKYO, LIMA, EAST, error="<style>"),
     ]
-    evaluation = dataclasses.replace(evaluated(rows, regions=[WEST, LATIN]), notes=("<h1>",))
+    plain = evaluated(rows, regions=[WEST, LATIN])
+    names = (evil, "x" * 5000)
+    called = tuple(
+        dataclasses.replace(row, image_path=name) for row, name in zip(plain.predictions, names, strict=True)
+    )
+    evaluation = dataclasses.replace(plain, predictions=called, notes=("<h1>",))
     page = report(evaluation, tmp_path / "r.html", title="</title><script>")
     tags = [tag for tag, _ in page.tags]
     assert not {"script", "b>"} & set(tags)
@@ -185,7 +190,16 @@ def test_names_are_text_and_never_markup(tmp_path: Path) -> None:
 def test_a_score_that_nobody_named_goes_by_its_own_name(tmp_path: Path) -> None:
     class More(Metrics):
         def flat(self) -> dict[str, int | float | None]:
-            return {**super().flat(), "new_km": 12.25, "new<score>": 0.123456, "new_count": 7, "median_km": None}
+            return {
+                **super().flat(),
+                "new_km": 12.25,
+                "new<score>": 0.123456,
+                "new_count": 7,
+                "median_km": None,
+                "geoscore_low": 1000.4,
+                "geoscore_high": None,
+                "not_measured": None,
+            }
 
     evaluation = evaluated(ROWS, regions=REGIONS)
     metrics = More(**dataclasses.asdict(evaluation.metrics))
@@ -194,6 +208,9 @@ def test_a_score_that_nobody_named_goes_by_its_own_name(tmp_path: Path) -> None:
     scores = page.pages["overview"]
     for said in (r"new_km\s+12 km", r"new<score>\s+0\.1235", r"new_count\s+7", r"Median distance\s+–"):
         assert re.search(said, scores), said
+    assert re.search(r"GeoScore, of 5,000\s+[\d,]+\s+1,000 – –", scores), "with its interval"
+    assert "not_measured" not in scores
+    assert "geoscore_low" not in scores
 
 
 def test_every_score_has_a_name() -> None:
@@ -215,7 +232,7 @@ def test_thumbnails_are_small_and_without_metadata(evaluation: Evaluation, tmp_p
 
 
 def test_photos_are_looked_for_where_the_predictions_name_them(evaluation: Evaluation, tmp_path: Path) -> None:
-    elsewhere = dataclasses.replace(evaluation, photos=tuple(Path("gone") / each.name for each in evaluation.photos))
+    elsewhere = dataclasses.replace(evaluation, files=tuple(Path("gone") / each.name for each in evaluation.files))
     assert report(elsewhere, tmp_path / "a.html").pictures == []
     page = report(elsewhere, tmp_path / "b.html", images_dir=tmp_path)
     assert page.pictures == report(evaluation, tmp_path / "c.html").pictures != []
@@ -249,7 +266,7 @@ def test_one_photo_is_the_nearest(tmp_path: Path) -> None:
 def test_a_table_of_many_regions_has_a_page_for_the_largest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("geomind.evaluation.report.MOST_PAGES", 1)
     monkeypatch.setattr("geomind.evaluation.report.MOST_IN_MATRIX", 2)
-    page = report(evaluated([*ROWS, ROWS[0]], regions=[*REGIONS, EAST]), tmp_path / "r.html")
+    page = report(evaluated([*ROWS, sure("5.jpg", TOKYO, TOKYO, EAST)], regions=[*REGIONS, EAST]), tmp_path / "r.html")
     assert list(page.pages) == ["overview", f"region-{WEST}"]
     assert "the largest have a page: 1 of 3" in page.text
     assert "regions with fewer photos left out: 1" in page.text
@@ -264,12 +281,14 @@ def test_an_existing_page_is_kept(evaluation: Evaluation, tmp_path: Path) -> Non
 
 
 def test_the_command_writes_page_and_pictures(geomind: Any, tmp_path: Path) -> None:
-    frame = pd.DataFrame({"image_path": [f"{i}.jpg" for i in range(5)], "latitude": [each.true_latitude for each in ROWS],
-                          "longitude": [each.true_longitude for each in ROWS], "country": "", "region_id": REGIONS,
-                          "group": "", "split": "test", "source": "test"})  # fmt: skip
+    frame = pd.DataFrame(
+        {"image_path": [each.image_path for each in ROWS], "latitude": [each.true_latitude for each in ROWS],
+         "longitude": [each.true_longitude for each in ROWS], "country": "", "region_id": REGIONS, "group": "",
+         "split": "test", "source": "test"}
+    )  # fmt: skip
     write_manifest(frame, tmp_path / "m.csv")
-    write_predictions([dataclasses.replace(each, true_latitude=None, true_longitude=None) for each in ROWS],
-                      tmp_path / "p.csv")  # fmt: skip
+    blind = [dataclasses.replace(each, true_latitude=None, true_longitude=None) for each in ROWS]
+    write_predictions(blind, tmp_path / "p.csv")
     words = ("evaluate", "p.csv", "--truth", "m.csv", "--report", "r.html", "--plots", "plots")
     code, said, _ = geomind(*words)
     assert code == 0

@@ -61,6 +61,10 @@ def evaluate(
         Path | None,
         typer.Option(help="A folder for pictures: the map, the errors, the regions mistaken.", show_default=False),
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="Write everything as one HTML page that needs no network.", show_default=False),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing output.")] = False,
 ) -> None:
     """Judge predictions by the truth: distances in km, GeoScore, where a cascade loses, whether its radii hold."""
@@ -69,11 +73,13 @@ def evaluate(
     from geomind.cli.progress import bars
     from geomind.evaluation import scoring
     from geomind.evaluation.plots import PICTURES, draw_evaluation
+    from geomind.evaluation.sureness import sureness
     from geomind.files import refuse_existing
 
     pictures = [] if plots is None else [plots / name for name in PICTURES]
-    for output in [*pictures, *([] if json is None else [json])]:
-        refuse_existing(output, overwrite=overwrite)
+    for output in [*pictures, json, report]:
+        if output is not None:
+            refuse_existing(output, overwrite=overwrite)
     theirs = parse_columns(columns)
     cascade = None if models is None else Cascade.load(models)
     evaluation = scoring.evaluate(
@@ -85,8 +91,18 @@ def evaluate(
         scoring.write_metrics(evaluation, json, overwrite=overwrite)
         print(f"Scores: {json}")
     if plots is not None:
-        for picture in draw_evaluation(evaluation, plots, overwrite=overwrite):
-            print(f"Picture: {picture}")
+        drawn = draw_evaluation(evaluation, plots, overwrite=overwrite)
+        for picture in pictures:
+            print(f"Picture: {picture}" if picture in drawn else f"Not drawn: {picture.name}")
+        for lacking in sureness(evaluation).lacking:
+            print(lacking)
+    if report is not None:
+        from geomind.evaluation.report import write_report
+
+        write_report(
+            evaluation, report, title=predictions.name, images_dir=images_dir, overwrite=overwrite, progress=bars()
+        )
+        print(f"Report: {report}")
 
 
 def print_evaluation(evaluation: Evaluation) -> None:

@@ -154,6 +154,8 @@ class Evaluation:
     table: RegionTable
     notes: tuple[str, ...]
     """What a reader of the scores must know, one sentence each."""
+    files: tuple[Path, ...]
+    """Where the photos are, by the manifest."""
 
     @property
     def distance_km(self) -> Distances:
@@ -297,11 +299,12 @@ def evaluate(
     check_regions(routed, [each.image_path for each in predictions], table)
     nowhere = (np.nan, np.nan)
     floor = np.array([medians.get(region_id, nowhere) for region_id in truth.region_ids.tolist()])
+    files = tuple(photo_path(truth_path, path) for path in truth.image_paths)
     oracle = None
     if cascade is not None:
         oracle = ask_true_regions(
             cascade,
-            [photo_path(truth_path, path) for path in truth.image_paths],
+            files,
             true_regions=truth.region_ids,
             routed=routed,
             distance_km=judged.distance_km,
@@ -335,6 +338,7 @@ def evaluate(
         clusters=truth.clusters,
         table=table,
         notes=tuple(notes),
+        files=files,
     )
 
 

@@ -26,8 +26,8 @@ from geomind.geography.sphere import EARTH_RADIUS_KM
 from geomind.predictions import Prediction
 
 CONFIDENCE_KM = 750.0
-"""An answer is right, as far as `confidence` goes, where the truth is within this: a country's size (Vo, Jacobs & Hays
-2017)."""
+"""An answer is right, as far as `confidence` goes, where the truth is at most (``<=``) so far: a country's size (Vo,
+Jacobs & Hays 2017)."""
 
 LEVELS = (0.5, 0.75, 0.9, 0.95)
 """Shares of photos whose truth lies within a radius, that radii are fitted for unless others are asked for."""

@@ -157,7 +157,7 @@ def run_demo(
             predictions, manifest, split="test", cascade=Cascade.load(models, runtime="torch"), progress=progress
         )
     metrics = folder / "metrics.json"
-    write_metrics(evaluation.metrics, metrics)
+    write_metrics(evaluation, metrics)
     pictures = draw_evaluation(evaluation, folder)
     return Demo(
         evaluation=evaluation,

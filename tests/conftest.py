@@ -17,7 +17,7 @@ from geomind.geography.regions import Region, RegionTable, default_regions
 from geomind.networks import DirectorNetwork, ExpertNetwork
 from geomind.photos import Preprocessing
 
-pytest_plugins = ("few_photos", "few_rungs", "local_server")  # fixtures that more than one module asks for
+pytest_plugins = ("chromium", "few_photos", "few_rungs", "local_server")  # fixtures that more than one module asks for
 
 # A shared machine is slow at times. The same examples each time: a change is judged by what it changed. `make fuzz`
 # draws new ones, and what it finds becomes an @example.

@@ -30,7 +30,7 @@ LAYERS = [
     {"errors", "progress"},
     {"files", "devices", "spreadsheets", "logs", "tars"},
     {"geography", "config"},
-    {"photos", "metrics", "uncertainty", "thumbnails"},
+    {"photos", "metrics", "thumbnails", "uncertainty"},
     {"checkpoints", "predictions", "outputs"},
     {"backbones"},
     {"networks", "runtimes"},

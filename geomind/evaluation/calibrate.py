@@ -27,7 +27,7 @@ from geomind.calibration import (
 from geomind.cascade import Cascade
 from geomind.data.manifest import photo_path, read_manifest
 from geomind.errors import ConfigError, ManifestError
-from geomind.evaluation.scoring import true_regions_of
+from geomind.evaluation.judging import Truth
 from geomind.files import refuse_existing
 from geomind.geolocators import Answering, load_uncalibrated, weights_checksums
 from geomind.inference.engine import locate_photos
@@ -101,7 +101,7 @@ def calibrate(
     temperature = 1.0
     measured: dict[str, float] = {}
     if isinstance(geolocator, Cascade):
-        right = true_regions_of(manifest, geolocator.regions)
+        right = Truth.of(manifest, geolocator.regions).region_ids
         temperature, measured = _fit_temperature(geolocator, photos, right, progress)
         geolocator = load_uncalibrated(models, how, temperature)
     with progress.track("Locating photos", len(photos)) as advance:

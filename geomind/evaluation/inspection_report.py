@@ -6,28 +6,36 @@ stays under 5 MB for any manifest: thumbnails, examples and rows of tables are c
 
 from __future__ import annotations
 
-import html
-import os
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from importlib import resources
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from geomind import __version__
 from geomind.data.inspection import Inspection
 from geomind.data.inspection.balance import COVERAGE, TOP_BLOCKS
 from geomind.data.inspection.findings import CHECKS, EXAMPLES, Finding, counted, percent
 from geomind.data.inspection.leakage import NEAR_KM
 from geomind.data.manifest import photo_path
-from geomind.errors import PhotoError
-from geomind.evaluation import plots, svg_charts
+from geomind.evaluation import svg_charts
 from geomind.evaluation.hard_examples import HardExamples
-from geomind.files import atomic_path, refuse_existing
+from geomind.evaluation.html_page import (
+    LONGEST_NAME,
+    card,
+    chart_legend,
+    chart_sample,
+    cut_text,
+    facts_row,
+    html_table,
+    km_text,
+    name_text,
+    plain_text,
+    share_bar,
+    write_page,
+)
+from geomind.files import refuse_existing
 from geomind.geography import places
 from geomind.progress import SILENT, Progress
-from geomind.thumbnails import thumbnail_url
+from geomind.thumbnails import thumbnail_urls
 
 MOST_THUMBNAILS = 200
 THUMBNAILS_A_REGION = 8
@@ -38,19 +46,11 @@ THUMBNAIL_BYTES = 10_000
 MOST_ROWS = 25
 """Rows of the tables of countries, sources and confused pairs; the rest is summed up in one."""
 
-LONGEST_NAME = 90
-
 _ODD = (
     "zero_coordinates", "swapped_coordinates", "mirrored_coordinates", "wrong_country", "street_photos_at_sea",
     "country_centres", "repeated_coordinates",
 )  # fmt: skip
 """Checks whose photos are drawn apart on the map."""
-
-_LIGHT = {
-    "page": "#f4f6f8", "card": "#ffffff", "ink": plots.INK, "faint": "#5f6d79", "grid": plots.GRID, "sea": plots.SEA,
-    "land": plots.LAND, "border": "#ffffff", "graticule": "#ffffff", "accent": plots.SERIES[0], "good": "#12786d",
-    "warn": "#9a6407", "bad": "#c0392b", **{f"curve-{i}": colour for i, colour in enumerate(plots.SERIES)},
-}  # fmt: skip
 
 
 def write_inspection_report(
@@ -89,33 +89,15 @@ def write_inspection_report(
         _origins(inspection),
         _contact_sheet(inspection, seed=seed, progress=progress),
     ]
-    style = ":root{" + ";".join(f"--{name}:{colour}" for name, colour in _LIGHT.items()) + "}\n"
-    style += resources.files("geomind.evaluation").joinpath("inspection_report.css").read_text(encoding="utf-8")
-    name = _name(str(inspection.manifest.name))
     kept = "shown for the photos that are named" if show_coordinates else "left out; --show-coordinates shows them"
-    page = f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<title>Inspection of {name}</title>
-<style>
-{style}</style>
-</head>
-<body>
-<main>
-<header><div class="brand">GeoMind inspection</div><h1>{name}</h1></header>
-{chr(10).join(section for section in sections if section)}
-<footer>Made by GeoMind {__version__}. Nothing on this page is loaded from elsewhere. Coordinates of photos are {kept}.
-Outlines: Natural Earth.</footer>
-</main>
-</body>
-</html>
-"""
-    with atomic_path(path) as temporary:
-        # A name that is not UTF-8 holds characters that cannot be written as they are.
-        temporary.write_text(page, encoding="utf-8", errors="backslashreplace")
+    write_page(
+        path,
+        brand="inspection",
+        title=str(inspection.manifest.name),
+        body="\n".join(section for section in sections if section),
+        footer=f"Coordinates of photos are {kept}.",
+        style="inspection_report.css",
+    )
 
 
 # ── sections ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -127,7 +109,7 @@ def _verdict(inspection: Inspection) -> str:
     if inspection.fit:
         because = "Nothing was found that stands against it." if not warnings else "The warnings below may be left."
         return f'<div class="card verdict"><strong>Fit to {inspection.purpose}</strong><p>{because} {said}.</p></div>'
-    reasons = "".join(f"<li><b>{_text(each.title)}.</b> {_text(each.detail)}</li>" for each in problems)
+    reasons = "".join(f"<li><b>{plain_text(each.title)}.</b> {plain_text(each.detail)}</li>" for each in problems)
     return (
         f'<div class="card verdict unfit"><strong>Not fit to {inspection.purpose}</strong>'
         f"<p>{counted(len(problems), 'problem')} to mend first; {said}.</p><ul>{reasons}</ul></div>"
@@ -143,9 +125,9 @@ def _facts(inspection: Inspection) -> str:
         (f"{balance.ratio:,.0f} : 1", "largest to smallest region"),
         (f"{countries:,}", "countries"),
         (f"{spread.occupied:,}", f"places, as even as {spread.effective_blocks:,.0f}"),
-        (_km(spread.median_nearest_km), "to the nearest other photo (median)"),
+        (km_text(spread.median_nearest_km), "to the nearest other photo (median)"),
     ]
-    return '<div class="facts">' + "".join(f"<div><b>{a}</b><span>{b}</span></div>" for a, b in facts) + "</div>"
+    return facts_row(facts)
 
 
 def _findings(inspection: Inspection, *, show_coordinates: bool) -> str:
@@ -154,9 +136,9 @@ def _findings(inspection: Inspection, *, show_coordinates: bool) -> str:
     if found:
         shown = "".join(_finding(each, inspection, show_coordinates=show_coordinates) for each in found)
         parts.append(f'<div class="card">{shown}</div>')
-    passed = [f"<li>{_text(each.title)}</li>" for each in inspection.findings if each.verdict == "passed"]
+    passed = [f"<li>{plain_text(each.title)}</li>" for each in inspection.findings if each.verdict == "passed"]
     skipped = [each for each in inspection.findings if each.verdict == "skipped"]
-    passed += [f'<li class="skipped">{_text(each.title)}</li>' for each in skipped]
+    passed += [f'<li class="skipped">{plain_text(each.title)}</li>' for each in skipped]
     note = "Looked for, and not found"
     if skipped:
         note += "; in grey: not looked for, because "
@@ -168,16 +150,16 @@ def _findings(inspection: Inspection, *, show_coordinates: bool) -> str:
 
 
 def _finding(finding: Finding, inspection: Inspection, *, show_coordinates: bool) -> str:
-    regions = None if inspection.regions_file is None else _cut(str(inspection.regions_file))
-    mend = _text(finding.mend(_cut(str(inspection.manifest)), regions))
+    regions = None if inspection.regions_file is None else cut_text(str(inspection.regions_file))
+    mend = plain_text(finding.mend(cut_text(str(inspection.manifest)), regions))
     before, colon, command = mend.partition(": ")
     if colon and command.startswith("geomind "):
         mend = f"{before}: <code>{command}</code>"
     examples = []
     for number, row in enumerate(finding.rows[:EXAMPLES].tolist()):
-        said = [f"<bdi>{_name(inspection.rows['image_path'].iloc[row])}</bdi>"]
+        said = [f"<bdi>{name_text(inspection.rows['image_path'].iloc[row])}</bdi>"]
         if number < len(finding.notes):
-            said.append(_text(_cut(finding.notes[number], 2 * LONGEST_NAME)))
+            said.append(plain_text(cut_text(finding.notes[number], 2 * LONGEST_NAME)))
         if show_coordinates:
             said.append("{:.6f}, {:.6f}".format(*inspection.points[row]))
         examples.append(f"<li>{' · '.join(said)}</li>")
@@ -186,7 +168,7 @@ def _finding(finding: Finding, inspection: Inspection, *, show_coordinates: bool
     shown = f"<details>{summary}<ul>{''.join(examples)}</ul></details>"
     tag = f'<span class="tag {finding.verdict}">{finding.verdict}</span>'
     return (
-        f'<div class="finding"><h3>{tag}{_text(finding.title)}</h3><p>{_text(finding.detail)}</p>'
+        f'<div class="finding"><h3>{tag}{plain_text(finding.title)}</h3><p>{plain_text(finding.detail)}</p>'
         f'<p class="mend">{mend}</p>{shown if examples else ""}</div>'
     )
 
@@ -194,13 +176,13 @@ def _finding(finding: Finding, inspection: Inspection, *, show_coordinates: bool
 def _regions(inspection: Inspection) -> str:
     regions = inspection.balance.regions
     largest = max(region.photos for region in regions) or 1
-    table = _table(
+    table = html_table(
         [">id", "region", "", ">photos", ">share", ">effective", ">countries", ">places"],
         [
             [
                 str(region.id),
-                _name(region.name),
-                _bar(region.photos / largest),
+                name_text(region.name),
+                share_bar(region.photos / largest),
                 f"{region.photos:,}",
                 percent(region.share),
                 f"{region.effective_photos:,.0f}",
@@ -211,7 +193,7 @@ def _regions(inspection: Inspection) -> str:
         ],
     )
     return (
-        f"<h2>Regions</h2>{_card(table)}"
+        f"<h2>Regions</h2>{card(table)}"
         f'<p class="note">Effective: photos with diminishing returns, (1 − {COVERAGE}ⁿ) / (1 − {COVERAGE}) (Cui et al. '
         f"2019). Places: h3 blocks of {inspection.spread.block_side_km:.0f} km a side.</p>"
     )
@@ -224,17 +206,17 @@ def _spread(inspection: Inspection) -> str:
         if finding.check in _ODD:
             odd[finding.rows] = True
     sizes = svg_charts.dot_sizes(len(inspection.rows))
-    legend = [(_sample("dot", 12, diameter), f"{least:,}+") for least, diameter in sizes]
+    legend = [(chart_sample("dot", 12, diameter), f"{least:,}+") for least, diameter in sizes]
     if odd.any():
-        legend.append((_sample("odd", 12, 6), "odd position"))
+        legend.append((chart_sample("odd", 12, 6), "odd position"))
     world = svg_charts.places_map(inspection.points, odd)
     nearest = svg_charts.distance_histogram(
         spread.nearest_km, label="Distance from each photo to the nearest other one, share of the photos"
     )
     return (
-        f"<h2>Spread</h2>{_card(world + _legend(legend, 'photos a dot:'))}"
-        f"<h3>To the nearest other photo <small>median {_km(spread.median_nearest_km)}; 0 is the same position</small>"
-        f"</h3>{_card(nearest)}"
+        f"<h2>Spread</h2>{card(world + chart_legend(legend, 'photos a dot:'))}"
+        f"<h3>To the nearest other photo <small>median {km_text(spread.median_nearest_km)}; 0 is the same position"
+        f"</small></h3>{card(nearest)}"
         f'<p class="note">The {TOP_BLOCKS} largest of {spread.occupied:,} places hold {percent(spread.top_share)} of '
         "the photos.</p>"
     )
@@ -247,20 +229,20 @@ def _splits(inspection: Inspection) -> str:
     held_out = {part.name: part for part in inspection.held_out}
     rows = []
     for name in sorted(counts, key=lambda name: (name == "", name != "train", name))[:MOST_ROWS]:
-        cells = [_name(name) or "no split", f"{counts[name]:,}", percent(counts[name] / len(inspection.rows))]
+        cells = [name_text(name) or "no split", f"{counts[name]:,}", percent(counts[name] / len(inspection.rows))]
         part = held_out.get(name)
-        cells += [_km(part.least_km), _km(part.median_km)] if part else ["", ""]
+        cells += [km_text(part.least_km), km_text(part.median_km)] if part else ["", ""]
         cells += [percent(part.share_within(limit)) if part else "" for limit in NEAR_KM]
         rows.append(cells)
     within = [f">within {limit:g} km" for limit in NEAR_KM]
-    table = _table(["split", ">photos", ">share", ">nearest training photo", ">median", *within], rows)
-    parts = [f"<h2>Splits</h2>{_card(table)}"]
+    table = html_table(["split", ">photos", ">share", ">nearest training photo", ">median", *within], rows)
+    parts = [f"<h2>Splits</h2>{card(table)}"]
     if shown := inspection.held_out[: svg_charts.CURVES]:
         label = "Share of the held-out photos with a training photo within a distance"
         curves = {part.name: part.nearest_km for part in shown}
         chart = svg_charts.distance_curves(curves, label=label, marks_km=NEAR_KM)
-        legend = [(_sample(f"curve curve-{number}", 16), _name(name)) for number, name in enumerate(curves)]
-        parts.append(f"<h3>{label}</h3>{_card(chart + _legend(legend))}")
+        legend = [(chart_sample(f"curve curve-{number}", 16), name_text(name)) for number, name in enumerate(curves)]
+        parts.append(f"<h3>{label}</h3>{card(chart + chart_legend(legend))}")
         parts.append('<p class="note">A curve high on the left flatters: the test is near what was learned.</p>')
     return "\n".join(parts)
 
@@ -272,17 +254,17 @@ def _confusions(hard: HardExamples) -> str:
     if wrong:
         rows = [
             [
-                _name(pair.tag),
-                _bar(pair.photos / hard.pairs[0].photos),
+                name_text(pair.tag),
+                share_bar(pair.photos / hard.pairs[0].photos),
                 f"{pair.photos:,}",
                 percent(pair.share),
-                _km(pair.median_km),
+                km_text(pair.median_km),
             ]
             for pair in hard.pairs[:MOST_ROWS]
         ]
-        parts.append(_table(["true region → answered", "", ">photos", ">of the region", ">median off"], rows))
+        parts.append(html_table(["true region → answered", "", ">photos", ">of the region", ">median off"], rows))
     more = f'<p class="note">{rest:,} rarer pairs are not shown.</p>' if rest > 0 else ""
-    return f"<h2>What the Director confuses</h2>{_card(''.join(parts))}{more}"
+    return f"<h2>What the Director confuses</h2>{card(''.join(parts))}{more}"
 
 
 def _origins(inspection: Inspection) -> str:
@@ -293,7 +275,7 @@ def _origins(inspection: Inspection) -> str:
     }
     sources = {name or "not given": count for name, count in inspection.counts("source").items()}
     tables = (
-        f"<div><h2>{title}</h2>{_card(_count_table(counts, len(inspection.rows)))}</div>"
+        f"<div><h2>{title}</h2>{card(_count_table(counts, len(inspection.rows)))}</div>"
         for title, counts in (("Countries", countries), ("Sources", sources))
     )
     return f'<div class="pair">{"".join(tables)}</div>'
@@ -302,12 +284,12 @@ def _origins(inspection: Inspection) -> str:
 def _count_table(counts: Mapping[str, int], total: int) -> str:
     largest = max(counts.values())
     rows = [
-        [_name(name), _bar(count / largest), f"{count:,}", percent(count / total)]
+        [name_text(name), share_bar(count / largest), f"{count:,}", percent(count / total)]
         for name, count in list(counts.items())[:MOST_ROWS]
     ]
     if rest := list(counts.values())[MOST_ROWS:]:
         rows.append([f"{len(rest):,} more", "", f"{sum(rest):,}", percent(sum(rest) / total)])
-    return _table(["", "", ">photos", ">share"], rows)
+    return html_table(["", "", ">photos", ">share"], rows)
 
 
 # ── the contact sheet ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -320,22 +302,19 @@ def _contact_sheet(inspection: Inspection, *, seed: int, progress: Progress) -> 
     chosen = _chosen(inspection, seed)
     rows = [row for part in chosen.values() for row in part]
     paths = [photo_path(inspection.manifest, inspection.rows["image_path"].iloc[row]) for row in rows]
-    thumbnails: dict[int, str] = {}
-    with ThreadPoolExecutor(os.cpu_count()) as pool, progress.track("Contact sheet", len(rows)) as advance:
-        for row, thumbnail in zip(rows, pool.map(_thumbnail, paths), strict=True):
-            thumbnails[row] = thumbnail
-            advance()
+    urls = thumbnail_urls(paths, THUMBNAIL_SIZE, most_bytes=THUMBNAIL_BYTES, what="Contact sheet", progress=progress)
+    thumbnails = dict(zip(rows, urls, strict=True))
     parts = ["<h2>Contact sheet</h2>"]
     for region_id, here in chosen.items():
         images = "".join(
-            f'<img loading="lazy" alt="" title="{_name(inspection.rows["image_path"].iloc[row])}" '
+            f'<img loading="lazy" alt="" title="{name_text(inspection.rows["image_path"].iloc[row])}" '
             f'src="{thumbnails[row]}">'
             for row in here
             if thumbnails[row]
         )
         region = inspection.balance.regions[region_id]
         small = f"<small>{len(here):,} of {region.photos:,}, drawn by lot</small>"
-        parts.append(f'<h3>{_name(region.name)} {small}</h3><div class="sheet">{images}</div>')
+        parts.append(f'<h3>{name_text(region.name)} {small}</h3><div class="sheet">{images}</div>')
     return "\n".join(parts)
 
 
@@ -348,63 +327,3 @@ def _chosen(inspection: Inspection, seed: int) -> dict[int, list[int]]:
     occupied = [region_id for region_id in np.unique(ids).tolist() if region_id >= 0][:MOST_THUMBNAILS]
     each = min(THUMBNAILS_A_REGION, MOST_THUMBNAILS // max(len(occupied), 1))
     return {region_id: shuffled[ids == region_id][:each].tolist() for region_id in occupied}
-
-
-def _thumbnail(path: Path) -> str:
-    """Make a data URL; empty where the photo cannot be read any more."""
-    try:
-        return thumbnail_url(path, THUMBNAIL_SIZE, most_bytes=THUMBNAIL_BYTES)
-    except PhotoError:
-        return ""
-
-
-# ── parts ────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _text(text: str) -> str:
-    return html.escape(text)
-
-
-def _cut(text: str, longest: int = LONGEST_NAME) -> str:
-    """Take the middle out of a long text: a path's beginning and end say most."""
-    return text if len(text) <= longest else f"{text[: longest // 3]} … {text[-(longest - longest // 3) :]}"
-
-
-def _name(text: str) -> str:
-    return _text(_cut(text))
-
-
-def _card(content: str) -> str:
-    return f'<div class="card">{content}</div>'
-
-
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Write a table of cells that are HTML already; a head that begins with ">" stands over numbers."""
-    kinds = [' class="number"' if head.startswith(">") else "" for head in heads]
-    head = "".join(f"<th{kind}>{each.removeprefix('>')}</th>" for kind, each in zip(kinds, heads, strict=True))
-    body = "".join(
-        f"<tr>{''.join(f'<td{kind}>{cell}</td>' for kind, cell in zip(kinds, row, strict=True))}</tr>" for row in rows
-    )
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def _bar(share: float) -> str:
-    return f'<div class="bar"><i style="width:{100 * share:.1f}%"></i></div>'
-
-
-def _sample(kind: str, width: int, stroke: float | None = None) -> str:
-    """Draw a piece of a chart for its legend."""
-    way = f'stroke-width="{stroke}" d="M{width / 2:g} 6h0"' if stroke else f'd="M0 6h{width}"'
-    return f'<svg viewBox="0 0 {width} 12"><path class="{kind}" {way}/></svg>'
-
-
-def _legend(samples: Iterable[tuple[str, str]], title: str = "") -> str:
-    return f'<div class="legend">{title}{"".join(f"<span>{drawn}{said}</span>" for drawn, said in samples)}</div>'
-
-
-def _km(distance_km: float) -> str:
-    if not np.isfinite(distance_km):
-        return "–"
-    if distance_km < 1:
-        return f"{1000 * distance_km:,.0f} m"
-    return f"{distance_km:,.1f} km" if distance_km < 10 else f"{distance_km:,.0f} km"

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import colorsys
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from textwrap import shorten
 
 import matplotlib
 import numpy as np
@@ -23,12 +24,14 @@ from matplotlib.path import Path as Outline
 from numpy.typing import ArrayLike, NDArray
 
 from geomind.evaluation.scoring import Evaluation
+from geomind.evaluation.sureness import LEVELS, Held, Sureness, sureness
 from geomind.files import atomic_path, refuse_existing
 from geomind.geography import places, robinson
 from geomind.geography.boxes import Box
 from geomind.geography.regions import RegionTable
 from geomind.geography.sphere import Points, geodesic_median, haversine_km, km_per_degree_east
 from geomind.metrics import THRESHOLDS_KM, Distances, distances_km, geoscore, share_within
+from geomind.uncertainty import Reliability
 
 INK = "#26323d"
 FAINT = "#8895a0"
@@ -40,8 +43,10 @@ BANDS = (("#1a9e8f", 200.0), ("#7fb35a", 750.0), ("#e3a63b", 2500.0), ("#d1495b"
 SERIES = ("#2b6cb0", "#d1495b", "#1a9e8f", "#e3a63b", "#7d5ba6", "#8895a0")
 SHARES = LinearSegmentedColormap.from_list("shares", ["#ffffff", "#cfe3ea", "#5fa3bd", "#1f5f83", "#0f3450"])
 
-PICTURES = ("map.png", "errors.png", "regions.png")
-"""What ``draw_evaluation`` makes: truth and guess, how far off, which region was taken for which."""
+PICTURES = ("map.png", "errors.png", "regions.png", "calibration.png", "risk_coverage.png")
+"""What ``draw_evaluation`` makes: truth and guess, how far off, which region was taken for which; and where the rows
+say how sure they are, whether that holds, and the error where only the surest answer.
+"""
 
 MOST_LINES = 800
 """More photos than this are drawn as a random sample, so that the map stays a map."""
@@ -54,10 +59,11 @@ MOST_NAMES, NAMES_A_ROW = 40, 4
 
 
 def draw_evaluation(evaluation: Evaluation, folder: Path | str, *, overwrite: bool = False) -> list[Path]:
-    """Draw everything there is to see of an evaluation into a folder: ``map.png``, ``errors.png``, ``regions.png``.
+    """Draw everything there is to see of an evaluation into a folder, each picture under its name of ``PICTURES``.
 
     Returns:
-        The pictures.
+        The pictures. The last two need rows that say how sure they are, and are missing where none does;
+        ``sureness(evaluation).lacking`` says what they lack.
 
     Raises:
         OutputError: a picture exists already and ``overwrite`` is false, or cannot be written.
@@ -71,7 +77,19 @@ def draw_evaluation(evaluation: Evaluation, folder: Path | str, *, overwrite: bo
         curves["true region given"] = evaluation.oracle_km
     error_cdf(curves, pictures[1])
     confusion_matrix(evaluation.true_regions, evaluation.predicted_regions, evaluation.table.names, pictures[2])
-    return pictures
+    sure = sureness(evaluation)
+    for picture in pictures[3:]:
+        picture.unlink(missing_ok=True)  # that of an earlier evaluation would be taken for this one's
+    if sure.reliabilities or sure.held:
+        calibration(sure.reliabilities, sure.held, pictures[3])
+    if sure.risks:
+        risk_coverage_curves(sure, pictures[4])
+    return [picture for picture in pictures if picture.exists()]
+
+
+def error_band(distance_km: Distances) -> NDArray[np.int64]:
+    """Find the colour of each distance: (n,) km -> (n,) numbers of ``BANDS``."""
+    return np.searchsorted([up_to for _, up_to in BANDS], distance_km, side="left").astype(np.int64)
 
 
 def world_map(truth: ArrayLike, guesses: ArrayLike, path: Path | str, *, title: str | None = None) -> None:
@@ -98,7 +116,7 @@ def world_map(truth: ArrayLike, guesses: ArrayLike, path: Path | str, *, title: 
     answered = np.flatnonzero(np.isfinite(distance))
     drawn = np.sort(np.random.default_rng(0).permutation(answered)[:MOST_LINES])
     drawn = drawn[np.argsort(-distance[drawn], kind="stable")]  # short lines last, on top of long ones
-    colours = [_band_colour(distance[i]) for i in drawn]
+    colours = [BANDS[band][0] for band in error_band(distance[drawn]).tolist()]
     lines, line_colours = [], []
     for i, colour in zip(drawn, colours, strict=True):
         pieces = [robinson.project(piece) for piece in robinson.great_circle(truth[i], guesses[i])]
@@ -267,7 +285,7 @@ def _distance_axes(title: str) -> tuple[Figure, Axes]:
         )  # fmt: skip
     axes.set(xscale="log", xlim=(_NEAREST, _FARTHEST), ylim=(0, 1), xlabel="distance to the truth, km")
     axes.set_xticks([1, 10, 100, 1000, 10_000], ["1", "10", "100", "1,000", "10,000"])
-    axes.set_yticks(np.linspace(0, 1, 5), ["0%", "25%", "50%", "75%", "100%"])
+    _share_ticks(axes.set_yticks)
     axes.minorticks_off()
     _rest(axes)
     figure.text(0.085, 0.955, title, fontsize=12, fontweight="bold", color=INK, va="center")
@@ -327,6 +345,93 @@ def confusion_matrix(
     figure.text(0.3 / width, 1 - 0.35 / height, heading, fontsize=11, fontweight="bold", color=INK, va="center")
     figure.text(0.3 / width, 1 - 0.62 / height, "% of the true region's photos", fontsize=9, color=FAINT, va="center")
     _save(figure, path)
+
+
+def calibration(reliabilities: Mapping[str, Reliability], held: Sequence[Held], path: Path | str) -> None:
+    """Draw how often answers are right by the probability they give themselves, and what their radii hold.
+
+    Args:
+        reliabilities: what was probable -> how often it was so; larger dots are more answers.
+        held: what the radii hold, of some groups of photos, those of all first; the lines are the promises. Of more
+            than ``MOST_NAMES`` groups, those with the most photos are drawn.
+        path: where the picture goes.
+
+    Raises:
+        OutputError: the picture cannot be written.
+    """
+    largest = sorted(held, key=lambda each: -each.photos)[:MOST_NAMES]
+    held = [each for each in held if each in largest]
+    rows = len(held)
+    height = max(5.4, 1.9 + 0.27 * rows)
+    figure = Figure(figsize=(12 if rows else 6, height), dpi=150, facecolor="white")
+    width = 0.4 if rows else 0.84
+    axes = figure.add_axes((0.055 if rows else 0.11, 0.6 / height, width, (height - 1.35) / height))
+    axes.plot([0, 1], [0, 1], "--", color=FAINT, linewidth=1, zorder=1)
+    for (name, each), colour in zip(reliabilities.items(), SERIES * len(reliabilities), strict=False):
+        label = f"{name}: expected calibration error {each.ece:.3f}"
+        axes.plot(each.confidence, each.accuracy, color=colour, linewidth=1.6, zorder=3, label=label)
+        sizes = 12 + 160 * each.count / each.count.max()
+        axes.scatter(
+            each.confidence, each.accuracy, s=sizes, color=colour, linewidths=0.6, edgecolors="white", zorder=4
+        )
+    axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="probability given", ylabel="share that was so")
+    _share_ticks(axes.set_xticks, axes.set_yticks)
+    _rest(axes, grid=True)
+    if reliabilities:
+        axes.legend(loc="upper left", frameon=False, fontsize=8.5, labelcolor=INK)
+    figure.text(0.055 if rows else 0.11, 1 - 0.35 / height, "Calibration", fontsize=12, fontweight="bold", color=INK,
+                va="center")  # fmt: skip
+    if rows:
+        _draw_held(figure, held, height)
+    _save(figure, path)
+
+
+def _draw_held(figure: Figure, held: Sequence[Held], height: float) -> None:
+    """Draw a line for each group of photos, with a dot for the share that each radius holds."""
+    axes = figure.add_axes((0.68, 0.6 / height, 0.29, (height - 1.35) / height))
+    up = np.arange(len(held))[::-1]
+    for number, level in enumerate(LEVELS):
+        axes.axvline(level / 100, color=SERIES[number], linewidth=1, linestyle="--", alpha=0.6, zorder=1)
+        shares = [each.shares[number] for each in held]
+        axes.scatter(shares, up, s=34, color=SERIES[number], label=f"{level}% radius", linewidths=0, zorder=3)
+    axes.hlines(up, 0, 1, color=GRID, linewidth=1, zorder=0)
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.7, len(held) - 0.3), xlabel="share of the truths within it")
+    _share_ticks(axes.set_xticks)
+    axes.set_yticks(up, [f"{shorten(each.name, 28, placeholder=' …')}  {each.photos:,}" for each in held])
+    _rest(axes)
+    axes.tick_params(axis="y", length=0, labelcolor=INK)
+    axes.spines[["left"]].set_visible(False)
+    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, frameon=False, fontsize=8.5, labelcolor=INK)
+    figure.text(0.52, 1 - 0.35 / height, "What the radii hold", fontsize=12, fontweight="bold", color=INK, va="center")
+
+
+def risk_coverage_curves(sure: Sureness, path: Path | str) -> None:
+    """Draw the median error where only the surest answers are given, by each order, and what no order can better.
+
+    Raises:
+        OutputError: the picture cannot be written.
+    """
+    figure = Figure(figsize=(8, 5.2), dpi=150, facecolor="white")
+    axes = figure.add_axes((0.1, 0.115, 0.875, 0.77))
+    colours = dict(zip(sure.risks, SERIES * len(sure.risks), strict=False))
+    for name, (share, km) in sure.curves.items():
+        known = sure.risks.get(name, sure.ideal)
+        area = "" if known is None else f": {_km(known.area_km)} on average"
+        style = {"color": colours[name], "linewidth": 2.0} if name in colours else {"color": FAINT, "linestyle": "--"}
+        axes.plot(share, km, label=f"{name if name not in colours else 'by ' + name}{area}", zorder=3, **style)
+    axes.set(xlim=(0, 1), xlabel="share of the answers that are given, the surest first", ylabel="median distance, km")
+    axes.set_ylim(bottom=0)
+    _share_ticks(axes.set_xticks)
+    axes.yaxis.set_major_formatter("{x:,.4g}")
+    _rest(axes, grid=True)
+    axes.legend(loc="lower right", frameon=False, fontsize=9, labelcolor=INK)
+    figure.text(0.1, 0.955, "Answering only the surest", fontsize=12, fontweight="bold", color=INK, va="center")
+    _save(figure, path)
+
+
+def _share_ticks(*set_ticks: Callable[[ArrayLike, list[str]], object]) -> None:
+    for each in set_ticks:
+        each(np.linspace(0, 1, 5), ["0%", "25%", "50%", "75%", "100%"])
 
 
 # ── parts of the map ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -417,10 +522,6 @@ def _map_legend(figure: Figure, distance: Distances) -> None:
         handles.append(Line2D([], [], marker="o", color=colour, linewidth=1.4, markersize=5.5, label=label))
     figure.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.5, 0.012), ncols=len(handles), frameon=False,
                   fontsize=9.5, labelcolor=INK, handletextpad=0.6, columnspacing=2.2)  # fmt: skip
-
-
-def _band_colour(distance_km: float) -> str:
-    return next(colour for colour, up_to in BANDS if distance_km <= up_to)
 
 
 # ── parts of every picture ───────────────────────────────────────────────────────────────────────────────────────────

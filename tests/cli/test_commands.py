@@ -13,6 +13,7 @@ from conftest import Run, describe
 from PIL import Image
 
 from geomind.checkpoints import director_path, expert_path, save_checkpoint
+from geomind.evaluation.plots import PICTURES
 from geomind.geography.regions import RegionTable, default_regions
 from geomind.networks import DirectorNetwork
 from geomind.predictions import read_predictions
@@ -81,7 +82,7 @@ def test_from_photos_to_places(geomind: Run, photos: Path, tmp_path: Path) -> No
     scores = json.loads(Path("scores.json").read_text())
     assert scores["count"] == scores["answered"] == 24
     assert {"geoscore", "router_accuracy", "oracle_median_km", "region_median_floor_km"} <= scores.keys()
-    assert {path.name for path in Path("plots").iterdir()} == {"map.png", "errors.png", "regions.png"}
+    assert {path.name for path in Path("plots").iterdir()} == set(PICTURES)
     left = [path for path in tmp_path.rglob(".*") if "partial" in path.name]
     assert not left
 

@@ -8,11 +8,22 @@ import sys
 
 import numpy as np
 import pytest
+from evaluated import answered, evaluated
 from matplotlib.colors import to_rgb
 from PIL import Image
 
 from geomind.errors import OutputError
-from geomind.evaluation.plots import BANDS, SERIES, confusion_matrix, error_bands, error_cdf, world_map
+from geomind.evaluation.plots import (
+    BANDS,
+    PICTURES,
+    SERIES,
+    confusion_matrix,
+    draw_evaluation,
+    error_band,
+    error_bands,
+    error_cdf,
+    world_map,
+)
 
 NEAR, FAR = BANDS[0][0], BANDS[-1][0]
 
@@ -98,6 +109,31 @@ def test_a_confusion_matrix_of_any_size(tmp_path, regions):
     predicted = np.where(np.arange(2 * regions) % 5 == 0, -1, true[::-1])
     confusion_matrix(true, predicted, [f"Region {i}" for i in range(regions)], tmp_path / "matrix.png")
     assert 600 < size(tmp_path / "matrix.png")[0] < 3000
+
+
+def test_a_distance_on_the_border_is_of_the_nearer_band():
+    assert error_band(np.array([0, 200, 200.001, 750, 2500, 2500.1, math.inf])).tolist() == [0, 0, 1, 1, 2, 3, 3]
+
+
+@pytest.mark.parametrize(
+    ("says", "also"),
+    [
+        ({}, ()),
+        ({"region_id": 2, "region_probability": 0.5}, ("calibration.png", "risk_coverage.png")),
+        ({"radius_km_50": 5.0, "radius_km_90": 9.0}, ("calibration.png", "risk_coverage.png")),
+        ({"radius_km_90": 9.0}, ("risk_coverage.png",)),
+    ],
+)
+def test_pictures_of_sureness_need_rows_that_say_how_sure_they_are(tmp_path, says, also):
+    rows = [answered(f"{i}.jpg", (i, 0.0), (0.0, 0.0), **says) for i in range(30)]
+    (tmp_path / "calibration.png").write_text("of an earlier evaluation")
+    with pytest.raises(OutputError, match="--overwrite"):
+        draw_evaluation(evaluated(rows, regions=[9] * 30), tmp_path)
+    drawn = draw_evaluation(evaluated(rows, regions=[9] * 30), tmp_path, overwrite=True)
+    assert [picture.name for picture in drawn] == [*PICTURES[:3], *also]
+    assert {picture.name for picture in tmp_path.iterdir()} == {*PICTURES[:3], *also}
+    for picture in drawn:
+        assert size(picture)[0] >= 900
 
 
 def test_nothing_to_draw_is_an_error(tmp_path):

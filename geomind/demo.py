@@ -146,7 +146,7 @@ def run_demo(
         infer(folder / "photos" / "test", predictions, cascade, batch_size=64, workers=1, progress=progress)
         evaluation = evaluate(predictions, manifest, split="test", cascade=cascade, progress=progress)
     metrics = folder / "metrics.json"
-    write_metrics(evaluation.metrics, metrics)
+    write_metrics(evaluation, metrics)
     pictures = draw_evaluation(evaluation, folder)
     return Demo(
         evaluation=evaluation,

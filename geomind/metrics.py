@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,9 @@ from geomind.geography import sphere
 
 Distances = NDArray[np.float64]
 """(n,) km, infinite for a photo without an answer."""
+
+Flat = dict[str, int | float | None]
+"""Scores by key; what was not measured, or is not finite, which JSON cannot hold, is ``None``."""
 
 THRESHOLDS_KM = (1, 25, 200, 750, 2500)
 """Street, city, region, country, continent: Vo, Jacobs & Hays 2017, "Revisiting IM2GPS in the Deep Learning Era"."""
@@ -51,13 +55,43 @@ class Metrics:
     """Median distance when each photo is asked of its true region's Expert."""
     region_median_floor_km: float | None
     """Median distance when each photo is put at the median place of its true region, without a look at it."""
+    country_accuracy: float | None
+    """Share of all photos whose place is in the true country."""
+    region_accuracy: float | None
+    """Share of all photos whose place is in the true region, whichever region the answer names."""
+    city_accuracy: float | None
+    """Share of all photos whose place has the same nearest town as the truth."""
 
-    def flat(self) -> dict[str, int | float | None]:
-        """Give the scores as flat keys for JSON, which has no infinity: what is not finite is ``None``."""
-        return {
-            key: None if isinstance(value, float) and not math.isfinite(value) else value
-            for key, value in dataclasses.asdict(self).items()
-        }
+    def flat(self) -> Flat:
+        """Give the scores as flat keys for JSON."""
+        return finite(dataclasses.asdict(self))
+
+
+@dataclass(frozen=True)
+class ClassScores:
+    """How well one class was recognised; what has no photos to be measured on is 0, as in scikit-learn."""
+
+    class_id: int
+    precision: float
+    """Of the photos that were said to be of the class, the share that is."""
+    recall: float
+    """Of the photos of the class, the share that was said to be."""
+    f1: float
+    """Harmonic mean of the two: 2 · precision · recall / (precision + recall)."""
+    support: int
+    """Photos of the class."""
+
+
+@dataclass(frozen=True)
+class Classification:
+    """The classification report of decisions among classes: one entry for each class that the truth has photos of."""
+
+    classes: tuple[ClassScores, ...]
+    """In the order of ids."""
+    macro_f1: float
+    """Mean of the classes' F1, each the same."""
+    weighted_f1: float
+    """Mean of the classes' F1, each as heavy as its photos."""
 
 
 def distances_km(truth: ArrayLike, guesses: ArrayLike) -> Distances:
@@ -86,6 +120,9 @@ def score_photos(
     region_right: NDArray[np.bool_] | None = None,
     oracle_km: Distances | None = None,
     floor_km: Distances | None = None,
+    in_country: NDArray[np.bool_] | None = None,
+    in_region: NDArray[np.bool_] | None = None,
+    at_city: NDArray[np.bool_] | None = None,
 ) -> Metrics:
     """Score a set of photos.
 
@@ -94,6 +131,9 @@ def score_photos(
         region_right: (n,) whether the region answered is the true one.
         oracle_km: (n,) km of the answers with the true region given.
         floor_km: (n,) km of the true regions' median places.
+        in_country: (n,) whether the place is in the true country.
+        in_region: (n,) whether the place is in the true region.
+        at_city: (n,) whether the place has the nearest town of the truth.
 
     Raises:
         ValueError: there are no photos, or a distance is negative or not a number.
@@ -110,7 +150,50 @@ def score_photos(
         mean_km=float(answered.mean()) if answered.size else None,
         geoscore=float(geoscore(distance).mean()),
         **within,
-        router_accuracy=None if region_right is None else float(np.mean(region_right)),
+        router_accuracy=_share(region_right),
         oracle_median_km=None if oracle_km is None else float(np.median(oracle_km)),
         region_median_floor_km=None if floor_km is None else float(np.median(floor_km)),
+        country_accuracy=_share(in_country),
+        region_accuracy=_share(in_region),
+        city_accuracy=_share(at_city),
     )
+
+
+def classify(true: ArrayLike, answered: ArrayLike) -> Classification:
+    """Report how well classes were recognised: (n,) true ids and (n,) answered ids, negative for no answer.
+
+    A photo without an answer counts for the recall of its class and for no precision. A class that the truth has no
+    photo of is no class of the report, but what was wrongly said to be of it is missing elsewhere. By scikit-learn's
+    ``precision_recall_fscore_support`` (van Rijsbergen 1979, "Information Retrieval", chapter 7, for F).
+
+    Raises:
+        ValueError: there are no photos.
+    """
+    from sklearn.metrics import precision_recall_fscore_support  # takes a second to load
+
+    true, answered = np.asarray(true), np.asarray(answered)
+    if not true.size:
+        raise ValueError("a classification report needs at least one photo")
+    ids = np.unique(true)
+    precision, recall, f1, support = precision_recall_fscore_support(true, answered, labels=ids, zero_division=0)
+    return Classification(
+        classes=tuple(
+            ClassScores(*row)
+            for row in zip(
+                ids.tolist(), precision.tolist(), recall.tolist(), f1.tolist(), support.tolist(), strict=True
+            )
+        ),
+        macro_f1=float(f1.mean()),
+        weighted_f1=float(np.average(f1, weights=support)),
+    )
+
+
+def finite(scores: Mapping[str, int | float | None]) -> Flat:
+    """Make scores fit for JSON: what is not finite becomes ``None``."""
+    return {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in scores.items()
+    }
+
+
+def _share(flags: NDArray[np.bool_] | None) -> float | None:
+    return None if flags is None else float(np.mean(flags))

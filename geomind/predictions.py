@@ -153,6 +153,25 @@ def candidates_text(candidates: Iterable[tuple[float, float, float]]) -> str:
     return json.dumps(rows, separators=(",", ":"))
 
 
+def candidates_of(text: str) -> list[tuple[float, float, float]]:
+    """Read what ``candidates_text`` wrote: latitude, longitude and probability of each place.
+
+    Raises:
+        ValueError: it is no such JSON, a number is outside its range, or the probabilities add up to more than 1.
+    """
+    try:
+        rows = [(row["latitude"], row["longitude"], row["probability"]) for row in json.loads(text)]
+        places = [tuple(float(value) for value in row) for row in rows]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"candidates are no JSON list of latitude, longitude, probability: {text[:60]}") from error
+    for latitude, longitude, probability in places:
+        if not (-90 <= latitude <= 90 and -180 <= longitude <= 180 and 0 <= probability <= 1):
+            raise ValueError(f"a candidate is out of range: {latitude}, {longitude}, probability {probability}")
+    if (total := sum(probability for *_, probability in places)) > 1 + 1e-6 * max(len(places), 1):  # rounded each
+        raise ValueError(f"the probabilities of the candidates add up to {total:.6f}, which is more than 1")
+    return [(latitude, longitude, probability) for latitude, longitude, probability in places]
+
+
 def _pair(latitude: float | None, longitude: float | None) -> tuple[float, float] | None:
     return None if latitude is None or longitude is None else (latitude, longitude)
 

@@ -11,7 +11,7 @@ from few_photos import REGIONS, edit, write_photos
 
 if TYPE_CHECKING:  # bring matplotlib and more, which other tests need not wait for
     from geomind.compare.ladder import Bench
-    from geomind.compare.results import Truth
+    from geomind.evaluation.judging import Truth
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def bench(three_splits: Path) -> Bench:
 
 @pytest.fixture
 def truth(three_splits: Path) -> Truth:
-    from geomind.compare.results import Truth
+    from geomind.evaluation.judging import Truth
 
     return Truth.read(three_splits, REGIONS)
 

@@ -10,35 +10,37 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geomind.metrics import THRESHOLDS_KM, distances_km, geoscore, score_photos, share_within
+from geomind.metrics import THRESHOLDS_KM, classify, distances_km, geoscore, score_photos, share_within
 
 INF = math.inf
 
 FLAT_KEYS = (
     "count, answered, median_km, mean_km, geoscore, within_1_km, within_25_km, within_200_km, within_750_km, "
-    "within_2500_km, router_accuracy, oracle_median_km, region_median_floor_km"
+    "within_2500_km, router_accuracy, oracle_median_km, region_median_floor_km, country_accuracy, region_accuracy, "
+    "city_accuracy"
 )
 
 
-def spherical_cosine_km(a: tuple[float, float], b: tuple[float, float]) -> float:
+def haversine_by_hand_km(a: tuple[float, float], b: tuple[float, float]) -> float:
     (p, q), (r, s) = ([math.radians(x) for x in point] for point in (a, b))
-    cosine = math.sin(p) * math.sin(r) + math.cos(p) * math.cos(r) * math.cos(q - s)
-    return 6371.0088 * math.acos(max(-1.0, min(1.0, cosine)))
+    h = math.sin((r - p) / 2) ** 2 + math.cos(p) * math.cos(r) * math.sin((s - q) / 2) ** 2
+    return 2 * 6371.0088 * math.asin(math.sqrt(min(1.0, h)))
 
 
 def test_scores_agree_with_their_formulas_on_1000_random_pairs():
     rng = np.random.default_rng(7)
     truth = np.stack([rng.uniform(-90, 90, 1000), rng.uniform(-180, 180, 1000)], 1)
-    guesses = truth + rng.normal(0, 8, (1000, 2)) * rng.random((1000, 1)) ** 3
+    guesses = truth + rng.normal(0, 1, (1000, 2)) * 10 ** rng.uniform(-3, 2, (1000, 1))  # metres to the other side
     guesses[:, 0] = guesses[:, 0].clip(-90, 90)
-    distance = [spherical_cosine_km(a, b) for a, b in zip(truth.tolist(), guesses.tolist(), strict=True)]
+    distance = [haversine_by_hand_km(a, b) for a, b in zip(truth.tolist(), guesses.tolist(), strict=True)]
     metrics = score_photos(distances_km(truth, guesses))
-    assert metrics.geoscore == pytest.approx(sum(5000 * math.exp(-d / 1492.7) for d in distance) / 1000, rel=1e-6)
-    assert metrics.median_km == pytest.approx(sum(sorted(distance)[499:501]) / 2, rel=1e-4)
-    assert metrics.mean_km == pytest.approx(sum(distance) / 1000, rel=1e-6)
+    assert metrics.geoscore == pytest.approx(sum(5000 * math.exp(-d / 1492.7) for d in distance) / 1000, rel=1e-9)
+    assert metrics.median_km == pytest.approx(sum(sorted(distance)[499:501]) / 2, rel=1e-9)
+    assert metrics.mean_km == pytest.approx(sum(distance) / 1000, rel=1e-9)
     for threshold in THRESHOLDS_KM:
         share = sum(d <= threshold for d in distance) / 1000
-        assert getattr(metrics, f"within_{threshold}_km") == pytest.approx(share)
+        assert 0 < share < 1
+        assert getattr(metrics, f"within_{threshold}_km") == share
 
 
 def test_the_flat_keys_are_the_promised_ones_and_json_has_no_infinity():
@@ -101,3 +103,37 @@ def test_more_misses_never_help(distances, misses):
 
 def test_geoscore_runs_from_5000_to_0():
     assert geoscore(np.array([0.0, 1492.7, INF])).tolist() == pytest.approx([5000, 5000 / math.e, 0])
+
+
+def test_names_of_places_are_shares_of_all_photos():
+    metrics = score_photos(
+        np.array([1.0, 2.0, INF, 3.0]),
+        in_country=np.array([True, True, False, True]),
+        in_region=np.array([True, True, False, False]),
+        at_city=np.array([True, False, False, False]),
+    )
+    assert (metrics.country_accuracy, metrics.region_accuracy, metrics.city_accuracy) == (0.75, 0.5, 0.25)
+    assert score_photos(np.array([1.0])).country_accuracy is None
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(-1, 5)), min_size=1, max_size=40))
+def test_the_classification_report_is_that_of_the_formulas(pairs):
+    report = classify(*zip(*pairs, strict=True))
+    assert [each.class_id for each in report.classes] == sorted({true for true, _ in pairs})
+    for each in report.classes:
+        hits = sum(true == answered == each.class_id for true, answered in pairs)
+        said = sum(answered == each.class_id for _, answered in pairs)
+        support = sum(true == each.class_id for true, _ in pairs)
+        assert each.support == support
+        assert each.recall == pytest.approx(hits / support)
+        assert each.precision == pytest.approx(hits / said if said else 0)
+        assert each.f1 == pytest.approx(2 * hits / (said + support))
+    f1 = [each.f1 for each in report.classes]
+    assert report.macro_f1 == pytest.approx(sum(f1) / len(f1))
+    weighted = sum(each.f1 * each.support for each in report.classes) / len(pairs)
+    assert report.weighted_f1 == pytest.approx(weighted)
+
+
+def test_no_photos_have_no_report():
+    with pytest.raises(ValueError, match="at least one photo"):
+        classify([], [])

@@ -24,6 +24,7 @@ from geomind.predictions import (
     COLUMNS,
     TRUTH_COLUMNS,
     Prediction,
+    candidates_of,
     candidates_text,
     extra_columns_of,
     name_places,
@@ -244,6 +245,32 @@ def test_candidates_are_json_of_six_decimals():
         {"latitude": -0.5, "longitude": 180, "probability": 0.3},
     ]
     assert candidates_text([]) == "[]"
+    assert candidates_of(text) == [(59.913869, 10.752245, 0.7), (-0.5, 180.0, 0.3)]
+    assert candidates_of("[]") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "no JSON list"),
+        ("{}x", "no JSON list"),
+        ('[{"latitude":1,"longitude":2}]', "no JSON list"),
+        ('[{"latitude":"north","longitude":2,"probability":1}]', "no JSON list"),
+        ('[{"latitude":91,"longitude":2,"probability":1}]', "out of range: 91"),
+        ('[{"latitude":NaN,"longitude":2,"probability":1}]', "out of range"),
+        ('[{"latitude":1,"longitude":2,"probability":0.6},{"latitude":1,"longitude":2,"probability":0.6}]', "1.200000"),
+    ],
+)
+def test_candidates_that_are_none(text: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        candidates_of(text)
+
+
+@given(st.lists(st.floats(0.001, 1), min_size=1, max_size=12))
+def test_rounded_probabilities_are_read_back(shares: list[float]) -> None:
+    total = sum(shares)
+    rows = candidates_of(candidates_text([(1, 2, share / total) for share in shares]))
+    assert sum(probability for *_, probability in rows) == pytest.approx(1, abs=1e-5)
 
 
 def test_no_rows_is_a_header(tmp_path):

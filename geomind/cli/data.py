@@ -94,6 +94,7 @@ def prepare(
     """Make a manifest from photos: where each was taken, its country, region and nearest town."""
     from rich.table import Table
 
+    from geomind.cli.columns import parse_columns
     from geomind.cli.progress import bars
     from geomind.cli.tables import console
     from geomind.data.licenses import parse_licenses
@@ -106,7 +107,7 @@ def prepare(
     if shards is None and shard_size is not None:
         raise typer.BadParameter("Say --shards FOLDER with it.", param_hint="--shard-size")
     options = ReadOptions(
-        columns=_columns(columns),
+        columns=parse_columns(columns),
         images_dir=images_dir,
         min_accuracy=min_accuracy,
         licenses=None if licenses is None else parse_licenses(licenses),
@@ -153,18 +154,6 @@ def _next_step(manifest: Path, done: PrepareSummary) -> str:
     if done.splits.get("test") == done.used:
         return f"geomind infer --images-dir PHOTOS, then geomind evaluate predictions.csv --truth {name}"
     return f"geomind inspect {name}"
-
-
-def _columns(text: str | None) -> dict[str, str]:
-    columns: dict[str, str] = {}
-    for pair in text.split(",") if text is not None else []:
-        ours, is_pair, theirs = pair.partition("=")
-        if not (is_pair and ours.strip() and theirs.strip()):
-            raise typer.BadParameter(f"'{pair}' is not of the form latitude=Y.", param_hint="--columns")
-        if ours.strip() in columns:
-            raise typer.BadParameter(f"'{ours.strip()}' is named twice.", param_hint="--columns")
-        columns[ours.strip()] = theirs.strip()
-    return columns
 
 
 def split(

@@ -35,7 +35,7 @@ def demo(
     done = run_demo(output, quick=quick, backbone=backbone, seed=seed, overwrite=overwrite, progress=bars())
     print_evaluation(done.evaluation)
     if json is not None:
-        write_metrics(done.evaluation.metrics, json, overwrite=overwrite)
+        write_metrics(done.evaluation, json, overwrite=overwrite)
     print(f"\nDone in {done.seconds:.0f} s. The scenes are drawn, so these figures say nothing about photographs.")
     for what, path in (
         ("scenes", done.manifest), ("models", done.models), ("predictions", done.predictions), ("scores", done.metrics),

@@ -27,7 +27,6 @@ from geomind.compare.results import (
     Costs,
     Rung,
     RungKey,
-    Truth,
     manifest_hash,
     read_record,
     read_rung,
@@ -39,6 +38,7 @@ from geomind.config import DirectorConfig, ExpertConfig, TrainingConfig
 from geomind.data.manifest import photo_path
 from geomind.devices import torch_threads_beside
 from geomind.errors import ConfigError, GeoMindError, TrainingError
+from geomind.evaluation.judging import Truth
 from geomind.files import atomic_path, make_folder
 from geomind.geography.regions import RegionTable
 from geomind.geography.sphere import Points

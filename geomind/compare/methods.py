@@ -16,9 +16,9 @@ from geomind.baselines import Regression, median_places
 from geomind.cascade import Cascade, Geolocator
 from geomind.checkpoints import director_path, expert_path, hierarchical_path, regression_path
 from geomind.compare.ladder import Job, Method, Training
-from geomind.compare.results import Truth
 from geomind.config import BackboneConfig, DirectorConfig, ExpertConfig, HierarchicalConfig, RegressionConfig
 from geomind.errors import ConfigError, TrainingError
+from geomind.evaluation.judging import Truth
 from geomind.files import atomic_path, make_folder
 from geomind.geography.sphere import Points
 from geomind.hierarchical import Hierarchical

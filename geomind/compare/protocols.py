@@ -18,11 +18,12 @@ import numpy as np
 import geomind
 from geomind.checkpoints import count_parameters
 from geomind.compare.ladder import answer_photos
-from geomind.compare.results import ANSWERS, Costs, Judged, Rung, RungKey, Truth, manifest_hash, read_rung, write_rung
+from geomind.compare.results import ANSWERS, Costs, Rung, RungKey, manifest_hash, read_rung, write_rung
 from geomind.compare.table import Comparison, write_table
 from geomind.data.manifest import read_manifest
 from geomind.data.sources.im2gps import SIZES
 from geomind.errors import ConfigError, ManifestError
+from geomind.evaluation.judging import Judged, Truth
 from geomind.files import make_folder
 from geomind.geography.regions import RegionTable
 from geomind.geolocators import checksums, load_geolocator, weights_of

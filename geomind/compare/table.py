@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geomind.compare.results import Rung, Truth
-from geomind.compare.statistics import CONFIDENCE, RESAMPLES, Difference, Interval, Resamples, difference
+from geomind.compare.results import Rung
+from geomind.evaluation.intervals import Difference, Interval, Resamples, difference, drawn_from
+from geomind.evaluation.judging import Truth
 from geomind.evaluation.plots import error_bands
 from geomind.files import atomic_path
 from geomind.metrics import THRESHOLDS_KM, geoscore
@@ -108,9 +109,7 @@ def compare(rungs: Sequence[Rung], told: Collection[str], truth: Truth) -> Compa
         if seeds := sorted(of_method[better].keys() & of_method[other].keys()):
             a, b = (_stack([of_method[name][seed] for seed in seeds], _distance) for name in (better, other))
             pairs.append(Pair(better, other, len(seeds), difference(a, b, resamples)))
-    clusters = int(truth.clusters.max()) + 1
-    drawn = f"{clusters:,} groups of {len(truth):,} photos" if truth.grouped else f"{len(truth):,} photos"
-    note = f"Intervals: {CONFIDENCE:.0%} of {RESAMPLES:,} resamples of {drawn}, and of the seeds."
+    note = f"{drawn_from(truth.clusters, grouped=truth.grouped)}, and of the seeds."
     return Comparison(tuple(summaries), tuple(pairs), len(truth), note)
 
 

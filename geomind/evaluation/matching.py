@@ -2,7 +2,8 @@
 
 Predictions name photos relative to the folder that was answered, a manifest relative to itself, and either may be
 absolute or come from another machine. So the two differ by one leading folder, the same for all rows; it is found by
-counting, and where two folders are as good the user has to say which.
+counting, and where two folders are as good the user has to say which. Predictions whose photos have numbers for names
+are matched without endings.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geomind.errors import ManifestError
+from geomind.photos import IMAGE_SUFFIXES
 
 SAMPLE = 2000
 """Predictions that are counted to find the folder."""
@@ -38,6 +40,8 @@ def match_photos(
     Raises:
         ManifestError: nothing matches, two folders match equally well, or a photo was predicted twice.
     """
+    if predicted and not any(_has_ending(path) for path in predicted):
+        truth = _without_endings(truth)
     if images_dir is not None:
         predicted = [str(images_dir / path) for path in predicted]
     absolute = [_resolved(path) if Path(path).is_absolute() or images_dir else "" for path in predicted]
@@ -59,6 +63,26 @@ def match_photos(
         f"No prediction is of a photo of the truth: predictions name '{next(iter(predicted), '')}', "
         f"the truth '{next(iter(truth), '')}'. Give the folder that was answered with --images-dir."
     )
+
+
+def _has_ending(path: str) -> bool:
+    return PurePath(path).suffix.lower() in IMAGE_SUFFIXES
+
+
+def _without_endings(truth: Sequence[str]) -> list[str]:
+    """Name photos as tables do that have numbers for names.
+
+    Raises:
+        ManifestError: two photos differ by nothing else.
+    """
+    names = [str(PurePath(path).with_suffix("")) if _has_ending(path) else path for path in truth]
+    if len(set(names)) < len(names):
+        (twice, _), *_ = Counter(names).most_common(1)
+        raise ManifestError(
+            f"The predictions name photos without their ending, and the truth has two of the name {twice}. Write the "
+            "endings into the predictions."
+        )
+    return names
 
 
 def _leading_folder(

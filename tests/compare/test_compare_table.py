@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from geomind.compare.results import Costs, Judged, Rung, RungKey, Truth
+from geomind.compare.results import Costs, Rung, RungKey
 from geomind.compare.table import FILES, MEASURES, compare, gains_of_the_best, to_markdown, write_table
+from geomind.evaluation.judging import Judged, Truth
 from geomind.metrics import geoscore
 
 

@@ -15,10 +15,11 @@ from few_photos import REGIONS
 
 from geomind.checkpoints import Description, save_checkpoint
 from geomind.compare.ladder import Bench, Job, Method, Training, climb, photos_seen
-from geomind.compare.results import RECORD, Truth
+from geomind.compare.results import RECORD
 from geomind.compare.table import FILES
 from geomind.config import DirectorConfig, RegressionConfig
 from geomind.errors import ConfigError, OutputError, TrainingError
+from geomind.evaluation.judging import Truth
 from geomind.photos import Preprocessing
 from geomind.predictions import Prediction
 

@@ -96,3 +96,17 @@ def test_many_photos_are_matched_quickly():
     """Every folder holds the same 300 names."""
     truth = [f"{folder}/{i}.jpg" for folder in range(100) for i in range(300)]
     assert match(truth[::-1], truth) == list(range(len(truth)))[::-1]
+
+
+def test_numbers_for_names_are_matched_without_endings():
+    truth = ["im2gps3k/123_4.jpg", "im2gps3k/124.JPG", "im2gps3k/v1.5.png"]
+    assert match(["124", "v1.5", "123_4"], truth) == [2, 0, 1]
+    assert match(["im2gps3k/124"], truth) == [-1, 0, -1]
+    with pytest.raises(ManifestError, match="No prediction is of a photo"):
+        match(["124.png"], truth)
+
+
+def test_photos_that_differ_by_their_ending_alone():
+    with pytest.raises(ManifestError, match=r"two of the name a/1\. Write the endings"):
+        match(["a/1"], ["a/1.jpg", "a/1.png"])
+    assert match(["a/1.png"], ["a/1.jpg", "a/1.png"]) == [-1, 0]

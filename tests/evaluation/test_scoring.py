@@ -14,10 +14,10 @@ from PIL import Image
 from geomind.data.manifest import write_manifest
 from geomind.errors import ManifestError, OutputError, PhotoError
 from geomind.evaluation.scoring import NO_ROW, evaluate, write_metrics
-from geomind.geography.regions import default_regions
+from geomind.geography.regions import Region, RegionTable, default_regions
 from geomind.geography.sphere import haversine_km
 from geomind.photos import Preprocessing
-from geomind.predictions import Prediction, write_predictions
+from geomind.predictions import Prediction, candidates_text, write_predictions
 
 PARIS, LYON, LIMA, ROME = (48.85, 2.35), (45.76, 4.84), (-12.05, -77.04), (41.9, 12.5)
 WEST, SOUTH, LATIN = 2, 3, 1  # region ids of France, Italy, Peru
@@ -194,12 +194,135 @@ def test_an_answered_photo_that_is_gone_stops_the_oracle(world):
         evaluate(*write(world, ANSWERS), cascade=FakeCascade())
 
 
+def edit(world, **columns):
+    frame = pd.read_csv(world / "manifest.csv", keep_default_na=False).assign(**columns)
+    write_manifest(frame, world / "manifest.csv", overwrite=True)
+
+
+def test_places_are_judged_by_name(world):
+    done = evaluate(*write(world, ANSWERS))
+    metrics = done.metrics
+    assert (metrics.country_accuracy, metrics.region_accuracy, metrics.city_accuracy) == (0.5, 0.5, 0.25)
+    assert done.photos.judged.city_right.tolist() == [True, False, False, False]
+
+
+def test_the_report_of_the_regions(world):
+    done = evaluate(*write(world, ANSWERS))
+    found = {each.region_id: each.recognised for each in done.regions}
+    assert (found[WEST].precision, found[WEST].recall, found[WEST].f1) == (2 / 3, 1.0, pytest.approx(0.8))
+    assert (found[SOUTH].precision, found[SOUTH].recall, found[SOUTH].f1) == (0, 0, 0)
+    assert done.classification.macro_f1 == pytest.approx(0.8 / 3)
+    assert done.classification.weighted_f1 == pytest.approx(0.4)
+
+
+def test_anybodys_table_is_judged_without_a_router(world):
+    rows = ["IMG_ID,pred_lat,pred_lon,LAT", "0,48.85,2.35,x", "1,,,x", "2,-12,-77,x", "3,41.9,12.5,x"]
+    (world / "theirs.csv").write_text("\n".join(rows))
+    done = evaluate(world / "theirs.csv", world / "manifest.csv", split="test", images_dir=world / "test")
+    assert (done.metrics.count, done.metrics.answered) == (4, 3)
+    assert done.metrics.country_accuracy == done.metrics.region_accuracy == 0.75
+    assert done.metrics.router_accuracy is done.classification is None
+    assert done.flat()["router_weighted_f1"] is done.flat()["ece"] is None
+    assert done.notes[0].startswith(f"{world / 'theirs.csv'} is read as a table of answers")
+    assert any(note.startswith("No answer names a region") for note in done.notes)
+
+
+def test_what_answers_say_of_themselves_is_scored_by_region_and_group(world):
+    said = {"region_probability": 0.5, "radius_km_50": 10, "radius_km_90": 500, "confidence": 0.5}
+    answers = [dataclasses.replace(each, **said) if each.answered else each for each in ANSWERS]
+    done = evaluate(*write(world, answers), by=["country"])
+    flat = done.flat()
+    assert (flat["coverage_50"], flat["coverage_90"]) == (1 / 3, 2 / 3)  # Paris, and Lyon from Paris
+    assert (flat["coverage_90_region_right"], flat["coverage_90_region_wrong"]) == (1, 0)
+    assert flat["ece"] == pytest.approx(2 / 3 - 0.5)
+    assert flat["with_radius"] == 3
+    by_id = {each.region_id: each.certainty.flat() for each in done.regions}
+    assert (by_id[WEST]["coverage_90"], by_id[LATIN]["coverage_90"], by_id[SOUTH]["coverage_90"]) == (1, 0, None)
+    assert [each.certainty.flat()["with_radius"] for each in done.groups["country"]] == [2, 0, 1]
+
+
+def test_candidates_have_a_log_loss(world):
+    answers = [dataclasses.replace(ANSWERS[0], candidates=candidates_text([(*PARIS, 0.9)])), *ANSWERS[1:]]
+    path = world / "predictions.csv"
+    write_predictions(answers, path, extra_columns=("candidates",))
+    flat = evaluate(path, world / "manifest.csv").flat()
+    assert flat["kernel_km"] == 1
+    inside = 0.9 / (2 * math.pi) + 0.1 / (4 * math.pi * 6371.0088**2)
+    anywhere = math.log(4 * math.pi * 6371.0088**2)
+    assert flat["log_loss"] == pytest.approx((-math.log(inside) + 3 * anywhere) / 4, rel=1e-6)
+
+
+def test_scores_by_a_column_of_the_manifest(world):
+    edit(world, month=["1", "1", "NA", "", "NA", ""])
+    done = evaluate(*write(world, ANSWERS), by=["month", "country", "region_id"])
+    assert list(done.groups) == ["month", "country", "region_id"]
+    groups = done.groups["month"]
+    assert [(each.value, each.metrics.count) for each in groups] == [("", 2), ("NA", 2)]
+    assert groups[1].metrics.median_km == pytest.approx(km(PARIS, LIMA) / 2)
+    assert [each.value for each in done.groups["country"]] == ["FR", "IT", "PE"]
+    assert [each.value for each in done.groups["region_id"]] == ["2", "1", "3"]
+    assert sum(each.metrics.answered for each in groups) == 3
+
+
+def test_a_column_that_the_manifest_has_not_is_told_before_anything_is_asked(world):
+    cascade = FakeCascade()
+    with pytest.raises(ManifestError, match=r"no column 'moon'\. Its columns: image_path, .*source"):
+        evaluate(*write(world, ANSWERS), cascade=cascade, by=["country", "moon"])
+    assert cascade.asked == []
+
+
+def test_a_country_that_the_manifest_leaves_empty_is_a_group_by_its_place(world):
+    edit(world, country="", region_id="")
+    groups = evaluate(*write(world, ANSWERS), by=["country"]).groups["country"]
+    assert [each.value for each in groups] == ["FR", "IT", "PE"]
+
+
+def test_intervals_hold_their_scores_and_are_the_same_again(world):
+    answers = [dataclasses.replace(each, radius_km_90=5) if each.answered else each for each in ANSWERS]
+    done, again = (evaluate(*write(world, answers)) for _ in range(2))
+    assert done.intervals == again.intervals
+    flat = done.flat()
+    assert {"median_km", "mean_km", "geoscore", "within_25_km", "router_accuracy", "country_accuracy",
+            "coverage_90", "mean_radius_km_90"} <= set(done.intervals)  # fmt: skip
+    for name, interval in done.intervals.items():
+        assert interval.estimate == pytest.approx(flat[name]), name
+        assert interval.low <= interval.estimate <= interval.high
+        assert flat[f"{name}_low"] == pytest.approx(interval.low)
+    assert flat["median_km_high"] is None  # a resample of misses alone
+    assert "Intervals: 95% of 1,000 resamples of 4 photos." in done.notes
+
+
+def test_photos_of_a_group_are_resampled_together(world):
+    alone = evaluate(*write(world, ANSWERS)).intervals["router_accuracy"]
+    edit(world, group="one place")
+    done = evaluate(*write(world, ANSWERS))
+    together = done.intervals["router_accuracy"]
+    assert alone.low < together.low == together.estimate == together.high
+    assert "Intervals: 95% of 1,000 resamples of 1 groups of 4 photos." in done.notes
+
+
+def test_a_photo_in_no_region_of_the_table(world):
+    edit(world, region_id="")
+    table = RegionTable("two", (Region(0, "a", "A", ("FR",)), Region(1, "b", "B", ("IT",))))
+    with pytest.raises(ManifestError, match=r"test/2\.png is in no region of the table 'two', which lists no 'PE'"):
+        evaluate(*write(world, ANSWERS), regions=table)
+
+
 def test_metrics_are_flat_json_without_infinity(world):
-    done = evaluate(*write(world, ANSWERS[3:]))
-    write_metrics(done.metrics, world / "metrics.json")
+    done = evaluate(*write(world, ANSWERS[3:]), by=["country", "source"])
+    write_metrics(done, world / "metrics.json")
     read = json.loads((world / "metrics.json").read_text(), parse_constant=pytest.fail)
+    assert list(read)[:13] == [
+        "count", "answered", "median_km", "mean_km", "geoscore", "within_1_km", "within_25_km", "within_200_km",
+        "within_750_km", "within_2500_km", "router_accuracy", "oracle_median_km", "region_median_floor_km",
+    ]  # fmt: skip
+    assert {"coverage_50", "coverage_90", "mean_radius_km_90", "global_radius_km_90", "ece"} < set(read)
+    assert [key for key, value in read.items() if isinstance(value, list | dict)] == ["regions", "by"]
+    assert [each["region_id"] for each in read["regions"]] == [LATIN, WEST, SOUTH]
+    assert {each["value"]: each["count"] for each in read["by"]["country"]} == {"FR": 2, "IT": 1, "PE": 1}
+    assert [each["value"] for each in read["by"]["source"]] == ["test"]
     assert read["count"] == 4
     assert read["median_km"] is read["mean_km"] is read["oracle_median_km"] is None
     assert read["geoscore"] == 0
     with pytest.raises(OutputError, match="--overwrite"):
-        write_metrics(done.metrics, world / "metrics.json")
+        write_metrics(done, world / "metrics.json")

@@ -89,7 +89,7 @@ class Table:
         """
         file = table_file(path)
         header = file.header()
-        found = _find_columns(path, header, columns)
+        found = find_columns(path, header, columns, NAMES, _KEPT)
         used = {found[column] for column in NAMES} | {name for name in header if name.lower() in (*COLUMNS, CITY)}
         extra = tuple(name for name in header if name and name not in used)  # pandas' row numbers have no name
         folder = os.path.abspath(path.parent if images_dir is None else images_dir)  # noqa: PTH100
@@ -277,8 +277,24 @@ class ParquetFile:
             raise ManifestError(f"Cannot read {self.path}: {_first_line(error)}.") from error
 
 
-def _find_columns(path: Path, header: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:
-    """Find the table's column for each that a manifest takes over.
+def find_columns(
+    path: Path,
+    header: Sequence[str],
+    given: Mapping[str, str],
+    needed: Mapping[str, Sequence[str]],
+    kept: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> dict[str, str]:
+    """Find a table's columns.
+
+    Args:
+        path: the table, for messages.
+        header: its columns.
+        given: column -> column of the table, where the user said so.
+        needed: column -> what it may be called, in any case.
+        kept: the same, for columns that need not be there.
+
+    Returns:
+        Column -> column of the table.
 
     Raises:
         ManifestError: one is missing, or what was given is not there.
@@ -286,8 +302,8 @@ def _find_columns(path: Path, header: Sequence[str], given: Mapping[str, str]) -
     has = f"it has {', '.join(header)[:200]}"
     taken: dict[str, str] = {}
     for column, name in given.items():
-        if column not in NAMES | _KEPT:
-            raise ManifestError(f"A table gives no column '{column}'. Choose among {', '.join(NAMES | _KEPT)}.")
+        if column not in {*needed, *kept}:
+            raise ManifestError(f"A table gives no column '{column}'. Choose among {', '.join([*needed, *kept])}.")
         if name not in header:
             raise ManifestError(f"{path} has no column '{name}' for {column}: {has}.")
         if name in taken:
@@ -295,12 +311,12 @@ def _find_columns(path: Path, header: Sequence[str], given: Mapping[str, str]) -
         taken[name] = column
     by_name = {name.lower(): name for name in reversed(header) if name not in taken}
     columns = dict(given)
-    for column, names in (NAMES | _KEPT).items():
+    for column, names in [*needed.items(), *kept.items()]:
         if column in columns:
             continue
         if found := [by_name[name] for name in names if name in by_name]:
             columns[column] = found[0]
-        elif column in NAMES:
+        elif column in needed:
             raise ManifestError(
                 f"{path} has no column for {column}: {has}. Call one of them {' or '.join(names)}, "
                 f"or say which it is with --columns {column}=NAME; separate columns by commas, or by tabs in a .tsv."

@@ -41,6 +41,13 @@ class Interval:
         return self.low > other.high or other.low > self.high
 
 
+def drawn_from(clusters: NDArray[np.int64], *, grouped: bool) -> str:
+    """Say in words what intervals are made of: (photos,) clusters, and whether they are groups."""
+    count, photos = int(clusters.max()) + 1, len(clusters)
+    drawn = f"{count:,} groups of {photos:,} photos" if grouped else f"{photos:,} photos"
+    return f"Intervals: {CONFIDENCE:.0%} of {RESAMPLES:,} resamples of {drawn}"
+
+
 class Resamples:
     """Draws of photos and seeds; two with the same clusters draw the same photos, whatever is measured on them."""
 
@@ -62,6 +69,12 @@ class Resamples:
         """Estimate a sum over photos by another one, such as km by answered photos; infinite where that is 0."""
         drawn = [_quotient(weights @ above.T, weights @ below.T) for weights in self._weights()]
         return self._interval(np.concatenate(drawn), _quotient(above.sum(axis=1), below.sum(axis=1)))
+
+    def ratios(self, above: Values, below: Values) -> list[Interval]:
+        """Estimate many ratios of one seed with one set of draws: (measures, photos) each -> one a measure."""
+        drawn = np.concatenate([_quotient(weights @ above.T, weights @ below.T) for weights in self._weights()])
+        estimates = _quotient(above.sum(axis=1), below.sum(axis=1))
+        return [self._interval(drawn[:, [i]], estimates[[i]]) for i in range(len(above))]
 
     def median(self, values: Values) -> Interval:
         """Estimate the median over photos: (seeds, photos) -> Interval; values may be infinite."""

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from geomind.compare import statistics
-from geomind.compare.statistics import Interval, Resamples, difference
+from geomind.evaluation import intervals
+from geomind.evaluation.intervals import Interval, Resamples, difference
 from geomind.metrics import geoscore
 
 SHAPES = st.tuples(st.integers(1, 3), st.integers(1, 12))
@@ -79,7 +79,7 @@ def test_a_difference_turns_round_with_its_methods(a: np.ndarray, b: np.ndarray)
 def test_the_median_of_a_resample_is_that_of_the_photos_drawn(km: np.ndarray, seed: int) -> None:
     row = np.sort(km[0])
     times = np.random.default_rng(seed).multinomial(len(row), np.full(len(row), 1 / len(row)), size=3)
-    found = statistics._medians(row, times.astype(float))
+    found = intervals._medians(row, times.astype(float))
     np.testing.assert_array_equal(found, [np.median(np.repeat(row, each)) for each in times])
 
 
@@ -113,8 +113,20 @@ def test_seeds_that_differ_widen_the_interval() -> None:
 def test_many_photos_are_drawn_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.random.default_rng(0).exponential(size=(2, 50))
     at_once = Resamples(np.arange(50)).median(values)
-    monkeypatch.setattr(statistics, "_NUMBERS_AT_ONCE", 170)
+    monkeypatch.setattr(intervals, "_NUMBERS_AT_ONCE", 170)
     assert Resamples(np.arange(50)).median(values) == at_once
+
+
+@given(tables(st.floats(0, 1000)), st.integers(0, 9))
+@settings(max_examples=30)
+def test_many_measures_at_once_are_as_one_by_one(above: np.ndarray, seed: int) -> None:
+    below = np.random.default_rng(seed).integers(0, 2, size=above.shape).astype(float)
+    resamples = one_each(above)
+    for found, *rows in zip(resamples.ratios(above, below), above, below, strict=True):
+        expected = resamples.ratio(*(row[None] for row in rows))
+        assert (found.low, found.estimate, found.high) == pytest.approx(
+            (expected.low, expected.estimate, expected.high)
+        )
 
 
 def test_nobody_answered() -> None:

@@ -99,7 +99,7 @@ class Certainty:
     abstained: int
     """Answers that abstain."""
     kept: Metrics | None
-    """Scores of the photos that do not abstain, misses included."""
+    """Scores of the photos that do not abstain, misses included; None where all do, or none does."""
     log_loss: float | None
     """Mean negative log-likelihood of the truth, nats per km²; see ``geomind.evaluation.density``."""
     kernel_km: float | None
@@ -168,7 +168,7 @@ def score_certainty(
         confidence_ece=reliability(said.confidence[confident], within[confident]).ece if confident.any() else None,
         risk=risk_coverage(distance_km[ranked], unsure[1][ranked]) if unsure is not None and ranked.any() else None,
         abstained=int(said.abstained.sum()),
-        kept=score_photos(distance_km[kept]) if kept.any() else None,
+        kept=score_photos(distance_km[kept]) if kept.any() and not kept.all() else None,
         log_loss=None if loss is None else float(loss.nats.mean()),
         kernel_km=None if loss is None else loss.width_km,
     )

@@ -181,10 +181,7 @@ def _facts(metrics: Metrics, held: Held | None) -> str:
 
 def _notes(evaluation: Evaluation) -> str:
     metrics = evaluation.metrics
-    abstained = sum(each.abstained is not None for each in evaluation.predictions)
     said = [f"{metrics.count:,} photo{'' if metrics.count == 1 else 's'}, {metrics.answered:,} with an answer."]
-    if abstained:
-        said.append(f"{abstained:,} of the answers abstain: they say that they are not sure, and count all the same.")
     return f'<p class="note lead">{plain_text(" ".join([*said, *evaluation.notes]))}</p>'
 
 
@@ -204,15 +201,14 @@ def _scores(flat: Mapping[str, object]) -> str:
 def _score_rows(flat: Mapping[str, object]) -> list[tuple[str, list[str]]]:
     """Give the scores in their own order: name, value and, where any has one, interval, as HTML.
 
-    What was not measured is left out; a median that is infinite, because half of the photos have no answer, is not. The
-    scores of those that do not abstain are left out where nobody does.
+    What was not measured is left out; a median that is infinite, because half of the photos have no answer, is not.
     """
     ends = {key.removesuffix(LOW) for key in flat if key.endswith(LOW)} & set(flat)
     rows = []
     for key, value in flat.items():
         if key.endswith((LOW, HIGH)) and key.removesuffix(LOW).removesuffix(HIGH) in ends:
             continue
-        if (value is None and key != "median_km") or (key.startswith("kept_") and not flat.get("abstained")):
+        if value is None and key != "median_km":
             continue
         label, unit = LABELS.get(key, (key, "km" if key.endswith("_km") else "plain"))
         cells = [_value(value, unit)]

@@ -8,13 +8,19 @@ import pandas as pd
 import pytest
 
 from geomind.errors import ManifestError
-from geomind.evaluation.peers import NO_PLACE, read_answers
+from geomind.evaluation.peers import ANSWER_NAMES, JUDGED, NO_PLACE, read_answers
 from geomind.predictions import Prediction, write_predictions
 
 
 def write(folder: Path, text: str, name: str = "theirs.csv") -> Path:
     (folder / name).write_text(text, encoding="utf-8")
     return folder / name
+
+
+def test_the_names_of_columns_are_those_of_the_page() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "evaluate.md").read_text(encoding="utf-8").lower()
+    for name in (*ANSWER_NAMES["image_path"], *ANSWER_NAMES["latitude"], *JUDGED):
+        assert f"`{name}`" in page, name
 
 
 @pytest.mark.parametrize(

@@ -113,7 +113,7 @@ def test_the_page_holds_scores_and_every_region_its_own(evaluation: Evaluation, 
                     "Farthest off", "Nearest"):  # fmt: skip
         assert section in overview, section
     assert "5 photos, 4 with an answer." in overview
-    assert "1 of the answers abstain" in overview
+    assert "1 photos abstain" in overview
     assert f"{evaluation.metrics.geoscore:,.0f}" in overview
     assert "cannot decode" in overview
     assert "Western & Northern Europe" in west

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -306,6 +307,15 @@ def test_a_photo_in_no_region_of_the_table(world):
     table = RegionTable("two", (Region(0, "a", "A", ("FR",)), Region(1, "b", "B", ("IT",))))
     with pytest.raises(ManifestError, match=r"test/2\.png is in no region of the table 'two', which lists no 'PE'"):
         evaluate(*write(world, ANSWERS), regions=table)
+
+
+def test_every_key_is_explained(world):
+    """But for those that the page gives as a row: other thresholds, ends of intervals, the region right and wrong."""
+    page = (Path(__file__).parents[2] / "docs" / "evaluate.md").read_text(encoding="utf-8")
+    rows = ("within_", "kept_within_", "coverage_50_region", "mean_radius_km_90_region")
+    for name in evaluate(*write(world, ANSWERS)).flat():
+        if not name.startswith(rows) and not name.endswith(("_low", "_high")):
+            assert f"`{name}`" in page, name
 
 
 def test_metrics_are_flat_json_without_infinity(world):

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from geomind.evaluation import plots
 from geomind.evaluation.html_page import cut_text, km_text, plain_text
 from geomind.evaluation.scoring import Evaluation, RegionMetrics
-from geomind.evaluation.sureness import LEVELS
 from geomind.geography import places
 from geomind.geography.sphere import Points
 from geomind.progress import SILENT, Progress
@@ -87,7 +86,7 @@ def photo_figures(
         if photo.region_name is not None and photo.region_probability is not None:
             facts.append(("region", f"{cut_text(photo.region_name)}, {photo.region_probability:.0%}"))
         if photo.radius_km_90 is not None:
-            facts.append((f"{LEVELS[-1]}% radius", km_text(photo.radius_km_90)))
+            facts.append(("90% radius", km_text(photo.radius_km_90)))
         if photo.abstained is not None:
             facts.append(("abstains", cut_text(photo.abstained)))
         lines = "".join(f"<dt>{name}</dt><dd>{plain_text(said)}</dd>" for name, said in facts)

@@ -24,7 +24,7 @@ from matplotlib.path import Path as Outline
 from numpy.typing import ArrayLike, NDArray
 
 from geomind.evaluation.scoring import Evaluation
-from geomind.evaluation.sureness import LEVELS, Held, Sureness, sureness
+from geomind.evaluation.sureness import Held, Sureness, sureness
 from geomind.files import atomic_path, refuse_existing
 from geomind.geography import places, robinson
 from geomind.geography.boxes import Box
@@ -359,7 +359,7 @@ def calibration(reliabilities: Mapping[str, Reliability], held: Sequence[Held], 
     Raises:
         OutputError: the picture cannot be written.
     """
-    largest = sorted(held, key=lambda each: -each.photos)[:MOST_NAMES]
+    largest = sorted(held, key=lambda each: -each.radii.count)[:MOST_NAMES]
     held = [each for each in held if each in largest]
     rows = len(held)
     height = max(5.4, 1.9 + 0.27 * rows)
@@ -390,14 +390,14 @@ def _draw_held(figure: Figure, held: Sequence[Held], height: float) -> None:
     """Draw a line for each group of photos, with a dot for the share that each radius holds."""
     axes = figure.add_axes((0.68, 0.6 / height, 0.29, (height - 1.35) / height))
     up = np.arange(len(held))[::-1]
-    for number, level in enumerate(LEVELS):
+    for number, level in enumerate((50, 90)):
         axes.axvline(level / 100, color=SERIES[number], linewidth=1, linestyle="--", alpha=0.6, zorder=1)
-        shares = [each.shares[number] for each in held]
+        shares = np.array([getattr(each.radii, f"coverage_{level}") for each in held], dtype=np.float64)
         axes.scatter(shares, up, s=34, color=SERIES[number], label=f"{level}% radius", linewidths=0, zorder=3)
     axes.hlines(up, 0, 1, color=GRID, linewidth=1, zorder=0)
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.7, len(held) - 0.3), xlabel="share of the truths within it")
     _share_ticks(axes.set_xticks)
-    axes.set_yticks(up, [f"{shorten(each.name, 28, placeholder=' …')}  {each.photos:,}" for each in held])
+    axes.set_yticks(up, [f"{shorten(each.name, 28, placeholder=' …')}  {each.radii.count:,}" for each in held])
     _rest(axes)
     axes.tick_params(axis="y", length=0, labelcolor=INK)
     axes.spines[["left"]].set_visible(False)

@@ -29,7 +29,7 @@ from geomind.evaluation.html_page import (
     write_page,
 )
 from geomind.evaluation.scoring import Evaluation, RegionMetrics
-from geomind.evaluation.sureness import IDEAL, LEVELS, Held, Sureness, sureness
+from geomind.evaluation.sureness import IDEAL, Held, Sureness, sureness
 from geomind.files import refuse_existing
 from geomind.geography.regions import NO_REGION
 from geomind.geography.sphere import Points
@@ -48,6 +48,9 @@ MOST_PAGES = 60
 MOST_IN_MATRIX = 40
 """The matrix has the regions with the most photos; others are summed up."""
 
+MOST_GROUPS = 30
+"""Values of a column that the page shows, the most frequent first."""
+
 MOST_ROWS = 10
 """Rows of the tables of a region, and of errors."""
 
@@ -61,38 +64,38 @@ LABELS: Mapping[str, tuple[str, str]] = {
     "router_accuracy": ("Right region (Director)", "share"),
     "oracle_median_km": ("Median with the true region given (Experts)", "km"),
     "region_median_floor_km": ("Median of answering the true region's middle", "km"),
-    "country_accuracy": ("Country of the place is right", "share"),
-    "region_accuracy": ("Region of the place is right", "share"),
-    "city_accuracy": ("Town nearest to the place is right", "share"),
-    "router_weighted_f1": ("F1 of the regions, weighted by photos", "plain"),
-    "router_macro_f1": ("F1 of the regions, each the same", "plain"),
+    "country_accuracy": ("Place in the right country", "share"),
+    "region_accuracy": ("Place in the right region", "share"),
+    "city_accuracy": ("Place nearest to the right town", "share"),
+    "router_weighted_f1": ("F1 of the regions, weighted by photos", "fraction"),
+    "router_macro_f1": ("F1 of the regions, each the same", "fraction"),
     "coverage_50": ("Truths within the 50% radius", "share"),
     "coverage_90": ("Truths within the 90% radius", "share"),
     "mean_radius_km_90": ("Mean 90% radius", "km"),
     "global_radius_km_90": ("One 90% radius for all photos", "km"),
-    "ece": ("Expected calibration error of the Director", "plain"),
-    "brier": ("Brier score of the Director", "plain"),
-    "confidence_ece": ("Expected calibration error of the confidence", "plain"),
-    "with_radius": ("Photos with a radius", "number"),
+    "ece": ("Expected calibration error of the Director", "fraction"),
+    "brier": ("Brier score of the Director", "fraction"),
+    "confidence_ece": ("Expected calibration error of the confidence", "fraction"),
+    "with_radius": ("Photos with a 90% radius", "number"),
     **{
-        f"{name}_region_{which}": (f"{label}, region {which}", unit)
-        for which in ("right", "wrong")
-        for name, label, unit in (
+        f"{key}_{which}": (f"{label}, {which.replace('_', ' ')}", unit)
+        for which in ("region_right", "region_wrong")
+        for key, label, unit in (
             ("coverage_50", "Truths within the 50% radius", "share"),
             ("coverage_90", "Truths within the 90% radius", "share"),
             ("mean_radius_km_90", "Mean 90% radius", "km"),
         )
     },
     "risk_coverage_area_km": ("Area under risk and coverage", "km"),
-    "risk_coverage_best_km": ("The same in the best order", "km"),
-    "median_km_surest_70": ("Median if the least sure 30% abstain", "km"),
-    "abstained": ("Abstained", "number"),
-    "kept_median_km": ("Median distance of those that do not abstain", "km"),
-    "kept_mean_km": ("Their mean distance", "km"),
-    "kept_geoscore": ("Their GeoScore", "number"),
-    **{f"kept_within_{threshold}_km": (f"Of them within {threshold:,} km", "share") for threshold in THRESHOLDS_KM},
-    "log_loss": ("Log loss of the candidates, per km²", "plain"),
-    "kernel_km": ("Width of their kernels", "km"),
+    "risk_coverage_best_km": ("The same, if it knew its errors", "km"),
+    "median_km_surest_70": ("Median distance of the surest 70%", "km"),
+    "abstained": ("Abstaining", "number"),
+    "kept_median_km": ("Median distance of the others", "km"),
+    "kept_mean_km": ("Mean distance of the others", "km"),
+    "kept_geoscore": ("GeoScore of the others", "number"),
+    **{f"kept_within_{each}_km": (f"Others within {each:,} km", "share") for each in THRESHOLDS_KM},
+    "log_loss": ("Log loss of the candidates, nats per km²", "plain"),
+    "kernel_km": ("Width of its kernels", "km"),
 }
 """Key of ``Evaluation.flat`` -> what it is called, and its unit; a key that is not here goes by its own name."""
 
@@ -138,6 +141,7 @@ def write_report(
         _world(evaluation),
         _matrix(evaluation, paged),
         _regions(evaluation, paged),
+        _groups(evaluation),
         _failures(evaluation),
         photo_sections(gallery, extremes[None]),
     ]
@@ -171,16 +175,13 @@ def _facts(metrics: Metrics, held: Held | None) -> str:
     if metrics.router_accuracy is not None:
         facts.append((f"{metrics.router_accuracy:.1%}", "in the right region"))
     if held is not None:
-        facts.append((f"{held.shares[-1]:.1%}", f"within their {LEVELS[-1]}% radius"))
+        facts.append((f"{held.radii.coverage_90:.1%}", "within their 90% radius"))
     return facts_row(facts)
 
 
 def _notes(evaluation: Evaluation) -> str:
     metrics = evaluation.metrics
-    abstained = sum(each.abstained is not None for each in evaluation.predictions)
     said = [f"{metrics.count:,} photo{'' if metrics.count == 1 else 's'}, {metrics.answered:,} with an answer."]
-    if abstained:
-        said.append(f"{abstained:,} of the answers abstain: they say that they are not sure, and count all the same.")
     return f'<p class="note lead">{plain_text(" ".join([*said, *evaluation.notes]))}</p>'
 
 
@@ -223,7 +224,7 @@ def _value(value: object, unit: str) -> str:
         return "–"
     if isinstance(value, str) or not isinstance(value, int | float):
         return name_text(str(value))
-    written = {"km": km_text(value), "share": f"{value:.1%}", "number": f"{value:,.0f}"}
+    written = {"km": km_text(value), "share": f"{value:.1%}", "number": f"{value:,.0f}", "fraction": f"{value:.3f}"}
     return written.get(unit, f"{value:,}" if isinstance(value, int) else f"{value:,.4g}")
 
 
@@ -290,24 +291,28 @@ def _sureness(sure: Sureness) -> str:
     columns = (f"<div><h3>{title}</h3>{card(chart + chart_legend(legend))}</div>" for title, chart, legend in charts)
     parts.append(f'<div class="pair">{"".join(columns)}</div>')
     if sure.held:
-        parts.append(f"<h3>What the radii hold <small>lines: what they promise</small></h3>{card(_held(sure.held))}")
+        parts.append(f"<h3>What the radii hold <small>lines: what they promise</small></h3>{_held(sure.held)}")
     return "\n".join(parts)
 
 
 def _held(held: Iterable[Held]) -> str:
-    heads = ["truths within", ">photos", *(f">{level}% radius" for level in LEVELS), "", f">mean {LEVELS[-1]}% radius"]
-    return html_table(
-        heads,
-        [
+    rows = []
+    for each in held:
+        shares = (each.radii.coverage_50, each.radii.coverage_90)
+        rows.append(
             [
                 name_text(each.name),
-                f"{each.photos:,}",
-                *(f"{share:.1%}" for share in each.shares),
-                svg_charts.promise_strip(each.shares, [level / 100 for level in LEVELS]),
-                km_text(each.mean_km[-1]),
+                f"{each.radii.count:,}",
+                *(_value(share, "share") for share in shares),
+                svg_charts.promise_strip(shares, (0.5, 0.9)),
+                km_text(each.radii.mean_radius_km_90),
+                km_text(each.radii.global_radius_km_90),
             ]
-            for each in held
-        ],
+        )
+    heads = ["truths within", ">photos", ">50% radius", ">90% radius", "", ">mean 90% radius", ">one for all"]
+    return (
+        card(html_table(heads, rows))
+        + '<p class="note">One for all: the smallest radius, the same for all these photos, that holds 90%.</p>'
     )
 
 
@@ -385,26 +390,54 @@ def _heat(share: float, *, own: bool) -> str:
 
 def _regions(evaluation: Evaluation, paged: Sequence[RegionMetrics]) -> str:
     linked = {each.region_id for each in paged}
-    rows = []
-    for each in evaluation.regions:
-        own = each.metrics
-        rows.append(
-            [
-                _region_link(each, linked),
-                f"{own.count:,}",
-                "–" if own.router_accuracy is None else f"{own.router_accuracy:.1%}",
-                km_text(own.median_km),
-                "–" if own.oracle_median_km is None else km_text(own.oracle_median_km),
-                "–" if own.region_median_floor_km is None else km_text(own.region_median_floor_km),
-                share_bar(own.geoscore / 5000),
-                f"{own.geoscore:,.0f}",
-            ]
-        )
-    heads = [
-        "region", ">photos", ">right region", ">median", ">true region given", ">region's middle", "", ">GeoScore",
-    ]  # fmt: skip
+    columns = {
+        "right region": ("router_accuracy", "share"),
+        "precision": ("precision", "share"),
+        "F1": ("f1", "fraction"),
+        **_PART_COLUMNS,
+    }
+    rows = [(_region_link(each, linked), each.metrics, each.flat()) for each in evaluation.regions]
     said = "each has a page" if len(paged) == len(rows) else f"the largest have a page: {len(paged)} of {len(rows)}"
-    return f"<h2>Regions <small>{said}</small></h2>{card(html_table(heads, rows))}"
+    return f"<h2>Regions <small>{said}</small></h2>{_parts_table('region', columns, rows)}"
+
+
+def _groups(evaluation: Evaluation) -> str:
+    """Write the scores of the photos of each value of the columns that were asked for."""
+    parts = []
+    columns = {"right country": ("country_accuracy", "share"), "right region": ("router_accuracy", "share")}
+    for column, groups in evaluation.groups.items():
+        rows = [(name_text(each.value) or "(empty)", each.metrics, each.flat()) for each in groups[:MOST_GROUPS]]
+        said = f" <small>the {len(rows)} most frequent of {len(groups):,}</small>" if len(groups) > len(rows) else ""
+        table = _parts_table(name_text(column), {**columns, **_PART_COLUMNS}, rows)
+        parts.append(f"<h2>By {name_text(column)}{said}</h2>{table}")
+    return "\n".join(parts)
+
+
+_PART_COLUMNS = {
+    "median": ("median_km", "km"),
+    "true region given": ("oracle_median_km", "km"),
+    "region's middle": ("region_median_floor_km", "km"),
+    "in 90% radius": ("coverage_90", "share"),
+    "mean 90% radius": ("mean_radius_km_90", "km"),
+}
+"""What the table of parts of the photos has: head -> key and unit."""
+
+
+def _parts_table(
+    what: str, columns: Mapping[str, tuple[str, str]], rows: Sequence[tuple[str, Metrics, Mapping[str, object]]]
+) -> str:
+    """Write a row for each part of the photos: name (HTML), scores. A column that none has is left out."""
+    shown = {head: kind for head, kind in columns.items() if any(flat[kind[0]] is not None for _, _, flat in rows)}
+    cells = [
+        [
+            name,
+            f"{own.count:,}",
+            f"{own.geoscore:,.0f}",
+            *(_value(flat[key], unit) for key, unit in shown.values()),
+        ]
+        for name, own, flat in rows
+    ]
+    return card(html_table([what, ">photos", ">GeoScore", *(f">{head}" for head in shown)], cells))
 
 
 def _region_link(region: RegionMetrics, linked: set[int]) -> str:

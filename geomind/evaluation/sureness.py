@@ -1,4 +1,4 @@
-"""What the answers of an evaluation say of themselves, and whether it holds. It draws nothing."""
+"""Curves of what the answers of an evaluation say of themselves, for its pictures and its report. It draws nothing."""
 
 from __future__ import annotations
 
@@ -9,13 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geomind.calibration import CONFIDENCE_KM
+from geomind.evaluation.certainty import Radii
 from geomind.evaluation.scoring import Evaluation
-from geomind.geography.regions import NO_REGION
-from geomind.predictions import Prediction
-from geomind.uncertainty import Reliability, RiskCoverage, coverage, reliability, risk_coverage
-
-LEVELS = (50, 90)
-"""What the radii promise to hold, percent of the truths."""
+from geomind.uncertainty import Reliability, RiskCoverage, reliability, risk_coverage
 
 IDEAL = "if it knew its errors"
 """The name of the order that no other can better."""
@@ -26,17 +22,12 @@ FEWEST = 10
 
 @dataclass(frozen=True)
 class Held:
-    """How many truths the radii of some photos hold."""
+    """What the radii of some photos hold."""
 
     name: str
     region_id: int | None
     """Where they are those of one true region."""
-    photos: int
-    """Those that have both radii."""
-    shares: tuple[float, ...]
-    """One for each of ``LEVELS``."""
-    mean_km: tuple[float, ...]
-    """Mean radius, one for each of ``LEVELS``."""
+    radii: Radii
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,63 +56,47 @@ class Sureness:
 
 def sureness(evaluation: Evaluation) -> Sureness:
     """Judge probabilities, confidences and radii by the truth; an answer without one is left out of its judgement."""
-    answered = np.isfinite(evaluation.distance_km)
-    probability, confidence = _column(evaluation, "region_probability"), _column(evaluation, "confidence")
-    radius = _column(evaluation, f"radius_km_{LEVELS[-1]}")
-    right, distance = evaluation.predicted_regions == evaluation.true_regions, evaluation.distance_km
-
+    distance, right, said = evaluation.distance_km, evaluation.photos.region_right, evaluation.photos.said
+    answered = np.isfinite(distance)
     reliabilities, risks = {}, {}
-    if (some := np.isfinite(probability) & (evaluation.predicted_regions != NO_REGION)).any():
-        reliabilities["the region is right"] = reliability(probability[some], right[some])
-    if (some := answered & np.isfinite(confidence)).any():
+    if right is not None and (some := np.isfinite(said.region_probability)).any():
+        reliabilities["the region is right"] = reliability(said.region_probability[some], right[some])
+    if (some := np.isfinite(said.confidence)).any():
         reliabilities[f"within {CONFIDENCE_KM:,.0f} km"] = reliability(
-            confidence[some], distance[some] <= CONFIDENCE_KM
+            said.confidence[some], distance[some] <= CONFIDENCE_KM
         )
-    orders = {"90% radius": radius, "confidence": 1 - confidence, "region probability": 1 - probability}
+    orders = {
+        "confidence": 1 - said.confidence,
+        "90% radius": said.radius_km_90,
+        "region probability": 1 - said.region_probability,
+    }
     for name, unsureness in orders.items():
-        if (some := answered & np.isfinite(unsureness)).any():
+        if (some := answered & ~np.isnan(unsureness)).any():
             risks[name] = risk_coverage(distance[some], unsureness[some])
-    ideal = risk_coverage(distance[answered], distance[answered]) if risks else None
     lacking = []
-    if not np.isfinite(probability).any():
-        lacking.append("No row carries a region_probability, so that it cannot be held against the truth.")
-    if not np.isfinite(radius).any():
+    if "the region is right" not in reliabilities:
+        lacking.append(
+            "No row carries a region and its region_probability, so that they cannot be held against the truth."
+        )
+    if evaluation.certainty.radii is None:
         lacking.append("No row carries radii: the models that answered are not calibrated.")
     if not risks:
         lacking.append("No row says how sure it is, so that the answers cannot be put in order.")
-    return Sureness(reliabilities, _held(evaluation, right), risks, ideal, tuple(lacking))
-
-
-def _held(evaluation: Evaluation, right: NDArray[np.bool_]) -> tuple[Held, ...]:
-    radii = [_column(evaluation, f"radius_km_{level}") for level in LEVELS]
-    some = np.isfinite(evaluation.distance_km) & np.isfinite(radii).all(axis=0)
-    groups: list[tuple[str, int | None, NDArray[np.bool_]]] = [
-        ("all photos", None, some),
-        ("region right", None, some & right),
-        ("region wrong", None, some & ~right),
-        *(
-            (each.region_name, each.region_id, some & (evaluation.true_regions == each.region_id))
-            for each in evaluation.regions
-        ),
-    ]
-    return tuple(
-        Held(
-            name=name,
-            region_id=region_id,
-            photos=int(chosen.sum()),
-            shares=tuple(coverage(evaluation.distance_km[chosen], radius[chosen]) for radius in radii),
-            mean_km=tuple(float(radius[chosen].mean()) for radius in radii),
-        )
-        for name, region_id, chosen in groups
-        if chosen.any()
+    return Sureness(
+        reliabilities=reliabilities,
+        held=tuple(_held(evaluation)),
+        risks=risks,
+        ideal=risk_coverage(distance[answered], distance[answered]) if risks else None,
+        lacking=tuple(lacking),
     )
 
 
-def _column(evaluation: Evaluation, name: str) -> NDArray[np.float64]:
-    """Give a column of the rows: (n,), NaN where a row is without it."""
-
-    def value(row: Prediction) -> float:
-        found = getattr(row, name)
-        return np.nan if found is None else float(found)
-
-    return np.array([value(each) for each in evaluation.predictions], dtype=np.float64)
+def _held(evaluation: Evaluation) -> list[Held]:
+    whole = evaluation.certainty
+    groups = [
+        ("all photos", None, whole.radii),
+        ("region right", None, whole.radii_region_right),
+        ("region wrong", None, whole.radii_region_wrong),
+        *((each.region_name, each.region_id, each.certainty.radii) for each in evaluation.regions),
+    ]
+    return [Held(name, region_id, radii) for name, region_id, radii in groups if radii is not None]

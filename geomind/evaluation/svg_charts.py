@@ -259,13 +259,14 @@ def falling_chart(
     return "\n".join([*parts, "</svg>"])
 
 
-def promise_strip(shares: Sequence[float], promised: Sequence[float]) -> str:
-    """Draw shares as dots on a line from 0 to 1, each with the share that was promised as a mark: no axis, no label."""
+def promise_strip(shares: Sequence[float | None], promised: Sequence[float]) -> str:
+    """Draw shares, if known, as dots on a line from 0 to 1, each with the share that was promised as a mark."""
     parts = ['<svg class="strip" viewBox="0 0 200 16" role="img" aria-hidden="true"><path class="axis" d="M5 8H195"/>']
     for number, (share, promise) in enumerate(zip(shares, promised, strict=True)):
         colour = number % CURVES
         parts.append(f'<path class="promise curve-{colour}" d="M{5 + 190 * promise:.1f} 1V15"/>')
-        parts.append(f'<path class="bin curve-{colour}" stroke-width="9" d="M{5 + 190 * share:.1f} 8h0"/>')
+        if share is not None:
+            parts.append(f'<path class="bin curve-{colour}" stroke-width="9" d="M{5 + 190 * share:.1f} 8h0"/>')
     return "".join([*parts, "</svg>"])
 
 

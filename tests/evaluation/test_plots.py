@@ -121,7 +121,7 @@ def test_a_distance_on_the_border_is_of_the_nearer_band():
         ({}, ()),
         ({"region_id": 2, "region_probability": 0.5}, ("calibration.png", "risk_coverage.png")),
         ({"radius_km_50": 5.0, "radius_km_90": 9.0}, ("calibration.png", "risk_coverage.png")),
-        ({"radius_km_90": 9.0}, ("risk_coverage.png",)),
+        ({"radius_km_90": 9.0}, ("calibration.png", "risk_coverage.png")),
     ],
 )
 def test_pictures_of_sureness_need_rows_that_say_how_sure_they_are(tmp_path, says, also):

@@ -12,7 +12,6 @@ from geomind.evaluation.sureness import FEWEST, IDEAL, sureness
 from geomind.predictions import Prediction
 
 PARIS = (48.85, 2.35)
-NORTH = 111.195  # km of a degree of latitude on the sphere of radius 6,371.0088 km
 
 
 def test_what_radii_hold_overall_and_given_that_the_region_is_wrong() -> None:
@@ -25,10 +24,11 @@ def test_what_radii_hold_overall_and_given_that_the_region_is_wrong() -> None:
     ]
     held = {each.name: each for each in sureness(evaluated(rows, regions=[2] * 5)).held}
     assert list(held) == ["all photos", "region right", "region wrong", "Western & Northern Europe"]
-    assert (held["all photos"].photos, held["all photos"].shares) == (3, (1 / 3, 2 / 3))
-    assert held["region right"].shares == (0.5, 1.0)
-    assert held["region wrong"].shares == (0.0, 0.0)
-    assert held["all photos"].mean_km == pytest.approx((200, 812 / 3))
+    whole = held["all photos"].radii
+    assert (whole.count, whole.coverage_50, whole.coverage_90) == (3, 1 / 3, 2 / 3)
+    assert (held["region right"].radii.coverage_50, held["region right"].radii.coverage_90) == (0.5, 1.0)
+    assert (held["region wrong"].radii.coverage_50, held["region wrong"].radii.coverage_90) == (0.0, 0.0)
+    assert held["Western & Northern Europe"].region_id == 2
 
 
 def test_probabilities_are_of_the_region_and_confidence_of_the_place() -> None:
@@ -64,7 +64,9 @@ def test_no_order_betters_the_ideal_one(photos: list[tuple[float, float]]) -> No
     assert sure.risks["90% radius"].area_km >= sure.ideal.area_km - 1e-9
     assert sure.risks["90% radius"].best_area_km == pytest.approx(sure.ideal.area_km)
     within = [each.distance_km <= each.radius_km_90 for each in evaluation.predictions]  # type: ignore[operator]
-    assert sure.held[0].shares[1] == pytest.approx(np.mean(within), abs=1 / len(rows))  # rounded to a metre in the row
+    assert sure.held[0].radii.coverage_90 == pytest.approx(
+        np.mean(within), abs=1 / len(rows)
+    )  # rounded to a metre in the row
     share, km = sure.curves[IDEAL]
     assert len(share) == len(km) == max(len(rows) - FEWEST + 1, 1)
     assert share[-1] == 1

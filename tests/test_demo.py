@@ -27,6 +27,7 @@ def test_the_quick_demo_tells_the_whole_story(tmp_path: Path) -> None:
     assert all(row.error is None and row.google_maps_url for row in rows)
     assert all(row.radius_km_50 and row.radius_km_90 and row.confidence is not None for row in rows)
     within = [distance <= row.radius_km_90 for row, distance in zip(rows, done.evaluation.distance_km, strict=True)]
+    assert metrics["coverage_90"] == pytest.approx(sum(within) / len(within))
     assert 0.8 < sum(within) / len(within) < 0.98  # 180 photos calibrate a quick demo
     for region in default_regions().regions:
         assert read_description(expert_path(done.models, region)).region_id == region.id
@@ -34,9 +35,18 @@ def test_the_quick_demo_tells_the_whole_story(tmp_path: Path) -> None:
     assert str(tmp_path) not in expert_path(done.models, default_regions()[0]).read_bytes().decode("latin-1")
     with Image.open(done.world_map) as drawn:
         assert drawn.width > 1000
-    assert {"map.png", "errors.png", "regions.png", "manifest.csv", "photos", "runs", MARK} <= {
-        path.name for path in folder.iterdir()
-    }
+    assert {
+        "map.png",
+        "map.html",
+        "report.html",
+        "calibration.png",
+        "errors.png",
+        "regions.png",
+        "manifest.csv",
+        "photos",
+        "runs",
+        MARK,
+    } <= {path.name for path in folder.iterdir()}
     with pytest.raises(OutputError, match="--overwrite"):
         run_demo(folder, quick=True)
 

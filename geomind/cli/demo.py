@@ -23,7 +23,7 @@ def demo(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier demo in the folder.")] = False,
 ) -> None:
-    """The whole story on a synthetic world: draw photos, train Director and Experts, locate, judge, draw the map."""
+    """The whole story on a synthetic world: draw photos, train Director and Experts, calibrate, locate, judge."""
     from geomind.cli.evaluate import print_evaluation
     from geomind.cli.progress import bars
     from geomind.demo import run_demo
@@ -39,7 +39,7 @@ def demo(
     print(f"\nDone in {done.seconds:.0f} s. The scenes are drawn, so these figures say nothing about photographs.")
     for what, path in (
         ("scenes", done.manifest), ("models", done.models), ("predictions", done.predictions), ("scores", done.metrics),
-        ("map", done.world_map),
+        ("map", done.world_map), ("map to move", done.web_map), ("report", done.report),
     ):  # fmt: skip
         print(f"  {what:<12} {path}")
     print("\nNext, your own photos: geomind prepare PHOTOS --output manifest.csv")

@@ -51,7 +51,7 @@ _KNOTS = np.linspace(0, 1, 6)
 _FEWEST_OF_REGION = 30
 """Photos answered in a region for a column of its own."""
 
-_SHRINKAGE = 4e-3
+_SHRINKAGE = 1e-3
 """Weight of the L1 penalty: a region differs from the others only where its photos say so."""
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from geomind.cli.answering import Device, Precision, Routing, Runtime, TopK, UseGallery, Views, top_k_of
 
 if TYPE_CHECKING:
     from geomind.calibration import Calibration
 
-_PHOTOS, _ANSWERS = "Photos and models", "How photos are answered: as `geomind infer` is told to"
+_PHOTOS = "Photos and models"
 
 
 def calibrate(
@@ -38,52 +40,16 @@ def calibrate(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an earlier calibration.", rich_help_panel=_PHOTOS)
     ] = False,
-    routing: Annotated[
-        Literal["hard", "soft"],
-        typer.Option(
-            help="hard: the Expert of the most probable region answers. soft: those of the --top-k most probable ones.",
-            rich_help_panel=_ANSWERS,
-        ),
-    ] = "hard",
-    top_k: Annotated[
-        int | None,
-        typer.Option(
-            min=2,
-            help="With --routing soft: regions whose Experts are asked; 3 if left out.",
-            show_default=False,
-            rich_help_panel=_ANSWERS,
-        ),
-    ] = None,
-    gallery: Annotated[
-        bool,
-        typer.Option(
-            "--gallery",
-            help="Refine the answers by the training photos that look most alike.",
-            rich_help_panel=_ANSWERS,
-        ),
-    ] = False,
-    views: Annotated[
-        int,
-        typer.Option(min=1, max=16, help="Squares of each photo that are looked at.", rich_help_panel=_ANSWERS),
-    ] = 1,
-    runtime: Annotated[
-        Literal["auto", "torch", "onnx", "openvino"],
-        typer.Option(help="What runs the networks; auto takes the quickest here.", rich_help_panel=_ANSWERS),
-    ] = "auto",
-    precision: Annotated[
-        Literal["fp32", "bf16", "int8"],
-        typer.Option(
-            help="What the networks count in; what holds for fp32 holds for bf16 too.", rich_help_panel=_ANSWERS
-        ),
-    ] = "fp32",
-    device: Annotated[
-        Literal["auto", "cpu", "cuda"],
-        typer.Option(help="Where the networks run; auto takes a GPU where there is one.", rich_help_panel=_ANSWERS),
-    ] = "auto",
+    routing: Routing = "hard",
+    top_k: TopK = None,
+    gallery: UseGallery = False,
+    views: Views = 1,
+    runtime: Runtime = "auto",
+    precision: Precision = "fp32",
+    device: Device = "auto",
 ) -> None:
     """Measure how sure answers are, so that each has a radius that holds the truth as often as it says."""
     from geomind.calibration import LEVELS, calibration_path
-    from geomind.cli.infer import top_k_of
     from geomind.cli.progress import bars
     from geomind.evaluation import calibrate as calibration
     from geomind.geolocators import Answering

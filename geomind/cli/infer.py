@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from geomind.cli.answering import SPEED, Device, Precision, Routing, Runtime, TopK, UseGallery, Views, top_k_of
 from geomind.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from geomind.outputs.write_back import Way
     from geomind.predictions import Prediction
 
-_PHOTOS, _RUN, _SPEED, _MORE = "Photos and models", "Stop, go on, keep on", "Speed and memory", "What else to write"
+_PHOTOS, _RUN, _MORE = "Photos and models", "Stop, go on, keep on", "What else to write"
 _MANY, _SURE = "Many machines", "How sure"
 
 
@@ -75,24 +76,15 @@ def infer(
     interval: Annotated[
         float, typer.Option(min=0.1, help="With --watch: seconds between two looks.", rich_help_panel=_RUN)
     ] = 10.0,
-    runtime: Annotated[
-        Literal["auto", "torch", "onnx", "openvino"],
-        typer.Option(help="What runs the networks; auto takes the quickest here.", rich_help_panel=_SPEED),
-    ] = "auto",
-    precision: Annotated[
-        Literal["fp32", "bf16", "int8"],
-        typer.Option(help="What the networks count in; fp32 is the most accurate.", rich_help_panel=_SPEED),
-    ] = "fp32",
-    device: Annotated[
-        Literal["auto", "cpu", "cuda"],
-        typer.Option(help="Where the networks run; auto takes a GPU where there is one.", rich_help_panel=_SPEED),
-    ] = "auto",
+    runtime: Runtime = "auto",
+    precision: Precision = "fp32",
+    device: Device = "auto",
     workers: Annotated[
         int | None,
         typer.Option(
             min=1,
             help="Threads that decode photos; if left out, one a core, or with torch one for three cores.",
-            rich_help_panel=_SPEED,
+            rich_help_panel=SPEED,
         ),
     ] = None,
     threads: Annotated[
@@ -100,7 +92,7 @@ def infer(
         typer.Option(
             min=1,
             help="Threads that the networks run on; if left out, one a core, or with torch those that decoders leave.",
-            rich_help_panel=_SPEED,
+            rich_help_panel=SPEED,
         ),
     ] = None,
     batch_size: Annotated[
@@ -108,7 +100,7 @@ def infer(
         typer.Option(
             min=1,
             help="Photos answered at once. Three times as many are in memory, 0.6 MB each at 224 pixels.",
-            rich_help_panel=_SPEED,
+            rich_help_panel=SPEED,
         ),
     ] = 64,
     max_memory: Annotated[
@@ -117,26 +109,11 @@ def infer(
             min=1,
             metavar="MB",
             help="Megabytes that the networks may take: Experts not asked lately make room. No limit if left out.",
-            rich_help_panel=_SPEED,
+            rich_help_panel=SPEED,
         ),
     ] = None,
-    routing: Annotated[
-        Literal["hard", "soft"],
-        typer.Option(
-            help="hard: the Expert of the most probable region answers. soft: those of the --top-k most probable ones, "
-            "of whose places the one with the highest expected GeoScore is taken.",
-            rich_help_panel=_MORE,
-        ),
-    ] = "hard",
-    top_k: Annotated[
-        int | None,
-        typer.Option(
-            min=2,
-            help="With --routing soft: regions whose Experts are asked; 3 if left out.",
-            rich_help_panel=_MORE,
-            show_default=False,
-        ),
-    ] = None,
+    routing: Routing = "hard",
+    top_k: TopK = None,
     candidates: Annotated[
         int,
         typer.Option(
@@ -146,25 +123,8 @@ def infer(
             rich_help_panel=_MORE,
         ),
     ] = 0,
-    gallery: Annotated[
-        bool,
-        typer.Option(
-            "--gallery",
-            help="Refine the Experts' answers by the training photos that look most like each photo, where "
-            "`train-expert --gallery` kept them.",
-            rich_help_panel=_MORE,
-        ),
-    ] = False,
-    views: Annotated[
-        int,
-        typer.Option(
-            min=1,
-            max=16,
-            help="Squares of each photo that are looked at, spread over its longer side; 1 is the central one. Each "
-            "costs a photo's time.",
-            rich_help_panel=_MORE,
-        ),
-    ] = 1,
+    gallery: UseGallery = False,
+    views: Views = 1,
     min_confidence: Annotated[
         float | None,
         typer.Option(
@@ -321,17 +281,6 @@ _DECIDING = {
     "max_radius_km": "--max-radius-km",
 }
 """What decides the answers, beside the weights: an inference that was begun with other values is not gone on with."""
-
-
-def top_k_of(routing: str, top_k: int | None) -> int:
-    """Say how many regions' Experts are asked.
-
-    Raises:
-        ConfigError: several are asked for, and hard routing.
-    """
-    if top_k is not None and routing == "hard":
-        raise ConfigError("--top-k is for --routing soft; hard routing asks one Expert.")
-    return 1 if routing == "hard" else top_k or 3
 
 
 def _tell(done: Inference, said: Sequence[str] = ()) -> None:

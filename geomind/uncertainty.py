@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import bisect
+import heapq
 import math
 from dataclasses import dataclass
 
@@ -142,13 +142,17 @@ def risk_coverage(distance_km: ArrayLike, unsureness: ArrayLike) -> RiskCoverage
 
 
 def _running_median(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Give the median of the first 1, 2, …, n values."""
-    kept: list[float] = []
+    """Give the median of the first 1, 2, …, n values, with the lower half and the upper half each in a heap."""
+    lower: list[float] = []  # negated: a heap gives its least
+    upper: list[float] = []
     medians = np.empty(len(values))
     for i, value in enumerate(values.tolist()):
-        bisect.insort(kept, value)
-        half = i // 2
-        medians[i] = kept[half] if i % 2 == 0 else (kept[half] + kept[half + 1]) / 2
+        if i % 2 == 0:
+            heapq.heappush(lower, -heapq.heappushpop(upper, value))
+            medians[i] = -lower[0]
+        else:
+            heapq.heappush(upper, -heapq.heappushpop(lower, -value))
+            medians[i] = (upper[0] - lower[0]) / 2
     return medians
 
 

@@ -13,14 +13,15 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 import geomind
 from geomind.config import Settings
-from geomind.errors import CheckpointError
+from geomind.errors import CheckpointError, ConfigError
 from geomind.files import atomic_path
 from geomind.geography.sphere import EARTH_RADIUS_KM
 from geomind.predictions import Prediction
@@ -35,10 +36,10 @@ LEVELS = (0.5, 0.75, 0.9, 0.95)
 FARTHEST_KM = EARTH_RADIUS_KM * math.pi
 """Half the Earth's girth: no two places are farther from each other, and this radius always holds."""
 
-NOT_CALIBRATED = "not calibrated: geomind calibrate"
+NOT_CALIBRATED = "these models are not calibrated; run geomind calibrate"
 """What `radius_note` says where there is no calibration."""
 
-OTHER_WEIGHTS = "the calibration is of other weights: geomind calibrate --overwrite"
+OTHER_WEIGHTS = "the calibration is of other weights; run geomind calibrate --overwrite"
 """What `radius_note` says where the models have changed since."""
 
 
@@ -98,6 +99,11 @@ class Traits(Settings):
     regions: tuple[int, ...] = ()
     """The regions that have a column."""
 
+    @property
+    def count(self) -> int:
+        """How many columns."""
+        return len(self.spread_knots) + len(self.probability_knots) + len(self.regions)
+
     def columns(self, known: Knowledge) -> NDArray[np.float64]:
         """Give the columns: (n, knots and regions). Between two knots a line is drawn, beyond the last none."""
         parts = [
@@ -139,7 +145,7 @@ class Radius(Settings):
 class Calibration(Settings):
     """How sure the answers of a folder of models are; ``calibration.json`` beside them."""
 
-    format_version: int = 1
+    format_version: Literal[1] = 1
     geomind_version: str = geomind.__version__
     weights: str
     """Checksums of the weights that it was measured with."""
@@ -154,16 +160,27 @@ class Calibration(Settings):
     confidence: Line
     """The log-odds of a truth within 750 km."""
     measured: Mapping[str, float] = Field(default_factory=dict)
-    """What it came to on photos of the calibration split, each left out of what it is judged by."""
+    """What it came to on these photos: radii and confidence judged by photos of other places, the Director's
+    calibration error (`ece`) by the photos that its temperature was fitted to."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        levels, columns = [radius.level for radius in self.radii], self.traits.count
+        if levels != sorted(set(levels)) or not {0.5, 0.9} <= set(levels):
+            raise ValueError("radii need the levels 0.5 and 0.9, and a rising order")
+        if any(len(line.weights) != columns for line in (self.confidence, *(radius.log_km for radius in self.radii))):
+            raise ValueError(f"a line needs {columns} weights, one for each column")
+        return self
 
     def radii_km(self, known: Knowledge, level: float) -> NDArray[np.float64]:
         """Give the radii that hold the truth for a share of the photos: (n,) km, never smaller than a lower level's.
 
         Raises:
-            KeyError: the level is none of those that were fitted.
+            ConfigError: the level is none of those that were fitted.
         """
         if level not in [radius.level for radius in self.radii]:
-            raise KeyError(level)
+            fitted = ", ".join(f"{radius.level:g}" for radius in self.radii)
+            raise ConfigError(f"There is no radius of the level {level:g}; there are {fitted}. Fit it with --level.")
         columns = self.traits.columns(known)
         upto = [np.exp(np.minimum(each.log_km.at(columns), 50)) for each in self.radii if each.level <= level]
         radii: NDArray[np.float64] = np.minimum(np.max(upto, axis=0), FARTHEST_KM)

@@ -212,8 +212,9 @@ class Cascade:
         return best_places(self._guess(region_id, pixels, features))[0]
 
     def region_probabilities(self, pixels: Pixels) -> NDArray[np.float32]:
-        """Ask the Director alone: (N, 3, S, S), or with views -> (N, regions), rows sum to 1."""
-        return self._look(pixels)[0]
+        """Ask the Director alone: (N, 3, S, S), or (N, views, 3, S, S) -> (N, views, regions), each adding up to 1."""
+        probabilities = self._director(_one_by_one(pixels))[0]
+        return probabilities.reshape(len(pixels), -1, probabilities.shape[1])
 
     def _look(self, pixels: Pixels) -> tuple[NDArray[np.float32], Features]:
         """Ask the Director: (N, regions) probabilities, of all views together, and (N, views x features)."""

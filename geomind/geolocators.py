@@ -22,7 +22,7 @@ from geomind.calibration import (
     read_calibration,
 )
 from geomind.cascade import Cascade, Geolocator, expert_paths
-from geomind.checkpoints import Description, director_path, expert_path, read_checksum, read_description
+from geomind.checkpoints import Description, director_path, expert_path, gallery_path, read_checksum, read_description
 from geomind.devices import Device, pick_device_name
 from geomind.errors import ConfigError
 from geomind.hierarchical import Hierarchical
@@ -138,13 +138,13 @@ def calibration_of(models: Path | str, how: Answering) -> tuple[Calibration | No
     calibration, note = read_calibration(models), ""
     if calibration is None:
         note = NOT_CALIBRATED
-    elif calibration.weights != weights_checksums(models):
+    elif calibration.weights != weights_checksums(models, gallery=calibration.way.gallery):
         calibration, note = None, OTHER_WEIGHTS
     elif calibration.way != how.way:
-        note = f"calibrated for other answers ({calibration.way.options()})"
+        note = f"calibrated for {calibration.way.options()}; run geomind calibrate --overwrite with your options"
         calibration = None
     if calibration is None and (how.min_confidence is not None or how.max_radius_km is not None):
-        raise ConfigError(f"To abstain, one must know how sure an answer is; there is no telling of {models}: {note}.")
+        raise ConfigError(f"To abstain, an answer must know how sure it is, and {models} does not: {note}.")
     return calibration, note
 
 
@@ -194,20 +194,20 @@ def check_models(models: Path | str) -> Description:
     return director
 
 
-def checksums(models: Path | str) -> str:
-    """Tell the weights of a folder of models, and their calibration, from any others.
+def checksums(models: Path | str, *, gallery: bool = False) -> str:
+    """Tell the weights of a folder of models, their calibration, and with ``gallery`` its galleries, from any others.
 
     Raises:
         CheckpointError: there are no models, or they are broken.
     """
-    weights, calibration = weights_checksums(models), calibration_path(models)
+    weights, calibration = weights_checksums(models, gallery=gallery), calibration_path(models)
     if not calibration.is_file():
         return weights
     return f"{weights} calibration {hashlib.blake2b(calibration.read_bytes(), digest_size=16).hexdigest()}"
 
 
-def weights_checksums(models: Path | str) -> str:
-    """Tell the weights of a folder of models from any others.
+def weights_checksums(models: Path | str, *, gallery: bool = False) -> str:
+    """Tell the weights of a folder of models, and with ``gallery`` its galleries, from any others.
 
     Raises:
         CheckpointError: there are no models, or they are broken.
@@ -215,8 +215,11 @@ def weights_checksums(models: Path | str) -> str:
     if (single := _one_network(models)) is not None:
         return read_checksum(single)
     director = director_path(models)
-    experts = [expert_path(models, region) for region in read_description(director).regions.regions]
-    return " ".join(read_checksum(path) if path.is_file() else "-" for path in (director, *experts))
+    regions = read_description(director).regions.regions
+    paths = [director, *(expert_path(models, region) for region in regions)]
+    if gallery:
+        paths += [gallery_path(models), *(gallery_path(models, region) for region in regions)]
+    return " ".join(read_checksum(path) if path.is_file() else "-" for path in paths)
 
 
 def weights_of(models: Path | str) -> list[Path]:

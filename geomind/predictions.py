@@ -113,6 +113,9 @@ _FIRST_OF_CELLS = _FIELDS.index("country_cell")
 COLUMNS = _FIELDS[:_FIRST_OF_CELLS]
 """The header of predictions.csv."""
 
+REQUIRED_COLUMNS = tuple(name for name in COLUMNS if name not in ("radius_note", "abstained"))
+"""Those without which a file is no predictions.csv; the others came later, and files without them are read too."""
+
 CELL_COLUMNS = _FIELDS[_FIRST_OF_CELLS:-4]
 """The columns that follow where the hierarchical network answered: its cell at every level."""
 
@@ -327,8 +330,7 @@ def readable_columns(header: Sequence[str], path: Path) -> list[str]:
     Raises:
         ManifestError: the header is not that of predictions.
     """
-    later = ("radius_note", "abstained")  # a file of a GeoMind that did not know them is read too
-    if missing := [name for name in COLUMNS if name not in (*header, *later)]:
+    if missing := [name for name in REQUIRED_COLUMNS if name not in header]:
         raise ManifestError(
             f"{path} is not a predictions.csv: it has no column {', '.join(missing)}. Write one with `geomind infer`."
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from geomind.calibration import (
     read_calibration,
     write_calibration,
 )
-from geomind.errors import CheckpointError
+from geomind.errors import CheckpointError, ConfigError
 from geomind.predictions import Prediction
 
 TRAITS = Traits(spread_knots=(0.0, 5.0, 9.0), probability_knots=(0.2, 1.0), regions=(3,))
@@ -88,14 +89,14 @@ def test_what_is_not_known_is_taken_as_the_last_knot() -> None:
 
 
 def test_only_fitted_levels_have_a_radius() -> None:
-    with pytest.raises(KeyError):
+    with pytest.raises(ConfigError, match=r"no radius of the level 0\.8; there are 0\.5, 0\.9"):
         CALIBRATION.radii_km(knowledge([1.0], [1.0], [0]), 0.8)
 
 
 def test_predictions_are_filled_and_those_without_a_place_are_not() -> None:
     placed = Prediction(
         image_path="a.jpg", region_id=3, region_probability=0.6, latitude=1, longitude=2, spread_km=math.expm1(7),
-        radius_note="not calibrated",
+        radius_note="for some reason",
     )  # fmt: skip
     broken = Prediction(image_path="b.jpg", error="broken")
     filled = CALIBRATION.fill([broken, placed])
@@ -120,6 +121,22 @@ def test_a_calibration_reads_back(tmp_path: Path) -> None:
 def test_a_broken_calibration_says_what_to_do(tmp_path: Path, text: str) -> None:
     calibration_path(tmp_path).write_text(text)
     with pytest.raises(CheckpointError, match="geomind calibrate --overwrite"):
+        read_calibration(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"format_version": 2},
+        {"radii": []},
+        {"radii": list(reversed(CALIBRATION.model_dump()["radii"]))},
+        {"confidence": {"intercept": 0, "weights": [1]}},
+        {"traits": {"spread_knots": [1]}},
+    ],
+)
+def test_a_calibration_that_contradicts_itself_is_refused(tmp_path: Path, changes: dict[str, object]) -> None:
+    calibration_path(tmp_path).write_text(json.dumps({**CALIBRATION.model_dump(), **changes}))
+    with pytest.raises(CheckpointError, match="is no calibration"):
         read_calibration(tmp_path)
 
 

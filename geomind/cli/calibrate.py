@@ -36,7 +36,9 @@ def calibrate(
             rich_help_panel=_PHOTOS,
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the parts that judge each other.", rich_help_panel=_PHOTOS)] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Seed of the five parts that photos are dealt into.", rich_help_panel=_PHOTOS)
+    ] = 0,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an earlier calibration.", rich_help_panel=_PHOTOS)
     ] = False,
@@ -83,7 +85,11 @@ def print_calibration(made: Calibration) -> None:
     from geomind.cli.tables import console
 
     radii = Table(
-        "radius", "holds the truth of", "mean", "one radius for all", title=f"{made.photos:,} photos, each left out"
+        "radius",
+        "holds the truth of",
+        "mean",
+        "one radius for all",
+        title=f"{made.photos:,} photos, judged by those of other places",
     )
     for radius in made.radii:
         percent = f"{100 * radius.level:g}"
@@ -97,6 +103,6 @@ def print_calibration(made: Calibration) -> None:
     if "ece" in made.measured:
         print(
             f"Director: temperature {made.temperature:.2f}; expected calibration error "
-            f"{made.measured['ece_before']:.3f} before, {made.measured['ece']:.3f} after."
+            f"{made.measured['ece_before']:.3f} before, {made.measured['ece']:.3f} after, on these photos."
         )
     print(f"Confidence, the truth within 750 km: expected calibration error {made.measured['ece_confidence']:.3f}.")

@@ -65,6 +65,8 @@ def print_explanation(explanation: Explanation) -> None:
     print(f"{explanation.place_name}  {answer.latitude:.4f}, {answer.longitude:.4f}  {answer.google_maps_url}")
     if answer.radius_km_90 is not None:
         print(f"With 90% certainty within {answer.radius_km_90:,.0f} km.")
+    elif answer.radius_note is not None:
+        print(f"No radius: {answer.radius_note}.")
     if answer.error:
         print(answer.error)
     if explanation.choices:

@@ -141,7 +141,7 @@ def infer(
         typer.Option(
             min=0,
             metavar="KM",
-            help="Abstain where the radius that holds nine truths of ten is larger, km.",
+            help="Abstain where the radius that holds nine truths of ten is larger, km. Needs `geomind calibrate`.",
             show_default=False,
             rich_help_panel=_SURE,
         ),
@@ -215,7 +215,8 @@ def infer(
         max_radius_km=max_radius_km,
     )
     calibration, no_radii = calibration_of(models, how)
-    made_with = {"set of weights": checksums(models)}
+    said = [f"No radii: {no_radii}."] if calibration is None else []
+    made_with = {"set of weights": checksums(models, gallery=gallery)}
     made_with |= {option: str(getattr(how, name)) for name, option in _DECIDING.items()}
     if engine_name == "ray":
         if watch or format not in (None, "parquet") or map_page is not None or write_exif is not None or xmp:
@@ -235,7 +236,7 @@ def infer(
             made_with=made_with,
             progress=bars(),
         )
-        _tell(done, [f"No radii: {no_radii}."] if calibration is None else [])
+        _tell(done, said)
         return
     if address is not None:
         raise ConfigError("--address is where a Ray cluster is. Add --engine ray.")
@@ -250,9 +251,8 @@ def infer(
     workers, threads = share_cores(pick_runtime(runtime, precision, where), where, cores(), workers, threads)
     geolocator = load_geolocator(models, replace(how, threads=threads))
     if watch and images_dir is not None:
-        _watch(images_dir, output, geolocator, batch_size, workers, interval)
+        _watch(images_dir, output, geolocator, batch_size, workers, interval, said)
         return
-    said = [f"No radii: {no_radii}."] if calibration is None else []
     done = engine.infer(
         photos,
         output,
@@ -287,6 +287,8 @@ def _tell(done: Inference, said: Sequence[str] = ()) -> None:
     print(f"{done.photos:,} photos: {done.located:,} located, {done.failed:,} could not be read.")
     if done.fallbacks:
         print(f"{done.fallbacks:,} of them got their region's median place, for want of an Expert; `error` says so.")
+    if done.abstained:
+        print(f"{done.abstained:,} abstain, less sure than was asked for; `abstained` says why, and their places stay.")
     for line in said:
         print(line)
     print(f"Rows: {done.output}")
@@ -312,11 +314,17 @@ def _refuse_with_watch(images_dir: Path | None, *, resume: bool, overwrite: bool
 
 
 def _watch(
-    images_dir: Path, output: Path, geolocator: Geolocator, batch_size: int, workers: int | None, interval: float
+    images_dir: Path,
+    output: Path,
+    geolocator: Geolocator,
+    batch_size: int,
+    workers: int | None,
+    interval: float,
+    said: Sequence[str],
 ) -> None:
     from geomind.inference.watch import watch
 
-    print(f"Watching {images_dir}; rows go to {output}. Ctrl-C ends it.", flush=True)
+    print(f"Watching {images_dir}; rows go to {output}. Ctrl-C ends it.", *said, sep="\n", flush=True)
     try:
         watch(
             images_dir,

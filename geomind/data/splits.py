@@ -93,7 +93,7 @@ def split_by_place(
     Raises:
         ManifestError: the shares do not add up, or there are fewer blocks than splits.
     """
-    tied = _tie(block_ids(points, resolution), groups)
+    tied = tie(block_ids(points, resolution), groups)
     area = h3.average_hexagon_area(resolution, "km^2")
     return _deal(tied, shares, strata, seed, what=f"block(s) of {area:,.0f} km² or share groups", need="more places")
 
@@ -187,7 +187,7 @@ def block_ids(points: ArrayLike, resolution: int = BLOCK_RESOLUTION) -> NDArray[
 # ── what stays together ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _tie(blocks: NDArray[np.uint64], groups: ArrayLike | None) -> NDArray[np.int64]:
+def tie(blocks: NDArray[np.uint64], groups: ArrayLike | None) -> NDArray[np.int64]:
     """Number the sets of photos that share a block or a group, directly or through others: (n,) -> (n,)."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components

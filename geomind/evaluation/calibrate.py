@@ -21,14 +21,15 @@ from geomind.calibration import (
     Line,
     Radius,
     Traits,
-    calibration_path,
+    read_calibration,
     write_calibration,
 )
 from geomind.cascade import Cascade
 from geomind.data.manifest import photo_path, read_manifest
-from geomind.errors import ConfigError, ManifestError
+from geomind.data.splits import block_ids, tie
+from geomind.errors import ConfigError, ManifestError, OutputError
 from geomind.evaluation.judging import Truth
-from geomind.files import refuse_existing
+from geomind.geography.regions import NO_REGION
 from geomind.geolocators import Answering, load_uncalibrated, weights_checksums
 from geomind.inference.engine import locate_photos
 from geomind.metrics import distances_km
@@ -85,7 +86,12 @@ def calibrate(
         OutputError: there is a calibration and ``overwrite`` is false, or it cannot be written.
     """
     how = how or Answering()
-    refuse_existing(calibration_path(models), overwrite=overwrite)
+    if not overwrite and (earlier := read_calibration(models)) is not None:
+        raise OutputError(f"{models} is calibrated already, for {earlier.way.options()}. Replace it with --overwrite.")
+    if split == "train":
+        raise ConfigError(
+            "Photos that a model learned from make it look surer than it is. Name a split that no training has seen."
+        )
     levels = sorted({0.5, 0.9, *levels})
     if not all(0 < level < 1 for level in levels):
         raise ConfigError("A level is a share of the photos, between 0 and 1, as in --level 0.95.")
@@ -93,8 +99,8 @@ def calibrate(
     manifest = manifest[manifest["split"] == split].reset_index(drop=True)
     if manifest.empty:
         raise ManifestError(
-            f"{manifest_path} has no photo of the split '{split}'. Make one with `geomind split --shares 70/10/10/10`, "
-            "or name another with --split: of photos that no training has seen."
+            f"{manifest_path} has no photo of the split '{split}'. Name another with --split, of photos that no "
+            "training has seen; or divide the photos with `geomind split --shares 70/10/10/10`, and train again."
         )
     photos = [photo_path(manifest_path, path) for path in manifest["image_path"]]
     geolocator = load_uncalibrated(models, how)
@@ -118,13 +124,13 @@ def calibrate(
     placed = [answers[number] for number in answered]
     truth = manifest[["latitude", "longitude"]].to_numpy(dtype=np.float64)[answered]
     error_km = distances_km(truth, np.array([each.place for each in placed]))
-    groups = manifest["group"].to_numpy(dtype=str)[answered]
+    tied = tie(block_ids(truth), manifest["group"].to_numpy(dtype=str)[answered])
     known = Knowledge.of(placed)
     traits = _traits(known)
-    radii, of_radii = fit_radii(traits, known, error_km, groups, levels, seed=seed, progress=progress)
-    confidence, of_confidence = _fit_confidence(traits, known, error_km, groups, seed)
+    radii, of_radii = fit_radii(traits, known, error_km, tied, levels, seed=seed, progress=progress)
+    confidence, of_confidence = _fit_confidence(traits, known, error_km, tied, seed)
     calibration = Calibration(
-        weights=weights_checksums(models),
+        weights=weights_checksums(models, gallery=how.gallery),
         way=how.way,
         photos=len(placed),
         temperature=temperature,
@@ -164,40 +170,41 @@ def _fit_temperature(
     with progress.track("Asking the Director", len(photos)) as advance:
         for _ in locate_photos(photos, names, listener):
             advance(1)
-    heard = [number for number, name in enumerate(names) if name in listener.probabilities]
+    known = true_regions != NO_REGION
+    heard = [number for number, name in enumerate(names) if known[number] and name in listener.probabilities]
     if not heard:
         return 1.0, {}
     logits = np.log(np.maximum(np.stack([listener.probabilities[names[number]] for number in heard]), 1e-37))
     right = true_regions[heard]
     temperature = temperature_of(logits, right)
-    before, after = _softmax(logits), _softmax(logits / temperature)
 
-    def ece(probabilities: NDArray[np.float64]) -> float:
+    def ece(logits: NDArray[np.float64]) -> float:
+        probabilities = _softmax(logits).mean(axis=1)
         return reliability(np.minimum(probabilities.max(axis=1), 1), probabilities.argmax(axis=1) == right).ece
 
-    return temperature, {"ece_before": ece(before), "ece": ece(after)}
+    return temperature, {"ece_before": ece(logits), "ece": ece(logits / temperature)}
 
 
 def temperature_of(logits: NDArray[np.floating], right: NDArray[np.int64]) -> float:
-    """Find what logits must be divided by for the truth to be most likely: (n, classes) and (n,) -> above 0.
+    """Find what logits must be divided by for the truth to be most likely: (n, views, classes) and (n,) -> above 0.
 
-    Guo, Pleiss, Sun & Weinberger 2017, "On Calibration of Modern Neural Networks", section 4.2. Between 1/20 and 20.
+    Of several views the probabilities are averaged, as the cascade does. Between 1/20 and 20 (Guo, Pleiss, Sun &
+    Weinberger 2017, "On Calibration of Modern Neural Networks", section 4.2).
     """
     from scipy.optimize import minimize_scalar
 
     rows, logits = np.arange(len(right)), np.asarray(logits, dtype=np.float64)
 
     def loss(log_temperature: float) -> float:
-        scaled = logits / np.exp(log_temperature)
-        top = scaled.max(axis=1)
-        return float(np.mean(np.log(np.exp(scaled - top[:, None]).sum(axis=1)) + top - scaled[rows, right]))
+        of_truth = _softmax(logits / np.exp(log_temperature)).mean(axis=1)[rows, right]
+        return float(-np.mean(np.log(np.maximum(of_truth, 1e-300))))
 
     return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded").x))
 
 
 def _softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
-    scores: NDArray[np.float64] = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    scores /= scores.sum(axis=1, keepdims=True)
+    scores: NDArray[np.float64] = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
+    scores /= scores.sum(axis=-1, keepdims=True)
     return scores
 
 
@@ -225,7 +232,7 @@ def fit_radii(
     traits: Traits,
     known: Knowledge,
     error_km: NDArray[np.float64],
-    groups: NDArray[np.str_],
+    tied: NDArray[np.int64],
     levels: Sequence[float],
     *,
     seed: int = 0,
@@ -237,7 +244,7 @@ def fit_radii(
         traits: The columns of the regression.
         known: What was known of the answers (n).
         error_km: (n,) how far off they were.
-        groups: (n,) photos of one group are left out together.
+        tied: (n,) numbers of the sets of photos that are left out together: of one place or one group.
         levels: Shares of the photos, rising.
         seed: Of the folds, and of the photos chosen where there are too many.
         progress: Shows the regressions done.
@@ -246,7 +253,7 @@ def fit_radii(
         The radii, and the coverage and mean width that they come to.
     """
     columns, log_km = traits.columns(known), np.log(np.maximum(error_km, 1e-3))
-    fold_of = _folds(groups, seed)
+    fold_of = _folds(tied, seed)
     radii, measured = [], {}
     with progress.track("Fitting radii", len(levels) * (FOLDS + 1)) as advance:
         for level in levels:
@@ -273,7 +280,7 @@ def fit_radii(
 
 
 def _fit_confidence(
-    traits: Traits, known: Knowledge, error_km: NDArray[np.float64], groups: NDArray[np.str_], seed: int
+    traits: Traits, known: Knowledge, error_km: NDArray[np.float64], tied: NDArray[np.int64], seed: int
 ) -> tuple[Line, dict[str, float]]:
     """Fit the log-odds of a truth within ``CONFIDENCE_KM``, and measure them on photos that were left out."""
     columns, right = traits.columns(known), error_km <= CONFIDENCE_KM
@@ -281,25 +288,27 @@ def _fit_confidence(
     def fit(rows: NDArray[np.int64]) -> Line:
         return _odds_line(columns[rows], right[rows])
 
-    odds = _left_out(fit, columns, _folds(groups, seed))
+    odds = _left_out(fit, columns, _folds(tied, seed))
     given = 1 / (1 + np.exp(-np.clip(odds, -50, 50)))
     return fit(np.arange(len(right))), {"ece_confidence": reliability(given, right).ece}
 
 
-def _folds(groups: NDArray[np.str_], seed: int) -> NDArray[np.int64]:
-    """Deal photos into folds, those of one group into the same; a photo without a group is its own: (n,) -> (n,)."""
-    rng = np.random.default_rng(seed)
-    names = np.where(groups == "", [f"\0{number}" for number in range(len(groups))], groups)
-    _, group_of = np.unique(names, return_inverse=True)
-    count = int(group_of.max()) + 1
+def _folds(tied: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+    """Deal sets of photos into folds, photos of one number into the same: (n,) -> (n,).
+
+    Raises:
+        ManifestError: there are fewer sets than folds.
+    """
+    _, set_of = np.unique(tied, return_inverse=True)
+    count = int(set_of.max()) + 1
     if count < FOLDS:
         raise ManifestError(
-            f"The photos to calibrate with are of {count} groups, and what was left out must be judged by others: "
-            f"{FOLDS} groups or more are needed."
+            f"The photos to calibrate with are of {count} places or groups, and those of one must be judged by others: "
+            f"{FOLDS} or more are needed."
         )
     dealt = np.empty(count, dtype=np.int64)
-    dealt[rng.permutation(count)] = np.arange(count) % FOLDS
-    return dealt[group_of]
+    dealt[np.random.default_rng(seed).permutation(count)] = np.arange(count) % FOLDS
+    return dealt[set_of]
 
 
 def _left_out(
@@ -317,16 +326,18 @@ def _quantile_line(columns: NDArray[np.float64], log_km: NDArray[np.float64], le
     """Fit a quantile by linear programming (Koenker & Bassett 1978), with an L1 penalty."""
     from sklearn.linear_model import QuantileRegressor
 
+    if columns.shape[1] == 0:  # whoever answers says nothing of itself: one radius for all
+        return Line(intercept=float(np.quantile(log_km, level)), weights=())
     rows = np.random.default_rng(seed).permutation(len(log_km))[:MOST_FITTED]
     fitted = QuantileRegressor(quantile=level, alpha=_SHRINKAGE, solver="highs").fit(columns[rows], log_km[rows])
     return Line(intercept=float(fitted.intercept_), weights=tuple(fitted.coef_.tolist()))
 
 
 def _odds_line(columns: NDArray[np.float64], right: NDArray[np.bool_]) -> Line:
-    """Fit log-odds; where all are right or none is, they are those of one more of each kind (Laplace's rule)."""
+    """Fit log-odds; where nothing tells right from wrong, they are those of one more of each (Laplace's rule)."""
     from sklearn.linear_model import LogisticRegression
 
-    if right.all() or not right.any():
+    if columns.shape[1] == 0 or right.all() or not right.any():
         odds = (right.sum() + 1) / ((~right).sum() + 1)
         return Line(intercept=float(np.log(odds)), weights=(0.0,) * columns.shape[1])
     fitted = LogisticRegression(max_iter=1000).fit(columns, right)

@@ -204,7 +204,7 @@ def explain(
     cascade = geolocator.geolocator
     if not isinstance(cascade, Cascade):
         return _of_one_network(bare, pixels, weights_of(models)[0], description)
-    choices = _ranked(cascade.regions.names, cascade.region_probabilities(pixels[None])[0])
+    choices = _ranked(cascade.regions.names, cascade.region_probabilities(pixels[None])[0].mean(axis=0))
     told = _of_cascade(replace(bare, level="region", choices=choices), pixels, models, description)
     return _with_neighbours(told, pixels, models, description, neighbours, manifest) if neighbours else told
 

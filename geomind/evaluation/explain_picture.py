@@ -6,6 +6,7 @@ It draws what ``explain`` found, and finds nothing itself.
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import textwrap
 import warnings
@@ -26,8 +27,10 @@ from geomind.evaluation.explain import Explanation, HeatMap
 from geomind.evaluation.plots import FAINT, GRID, INK, draw_globe
 from geomind.files import atomic_path, refuse_existing
 from geomind.geography import robinson
-from geomind.geography.sphere import destination
+from geomind.geography.sphere import EARTH_RADIUS_KM, destination
 from geomind.photos import open_photo, square_in
+
+_QUARTER_KM = EARTH_RADIUS_KM * math.pi / 2
 
 ANSWER, OTHER, NEAR = "#d1495b", "#2b6cb0", "#26323d"
 """Colours of the answer, of what came close, and of the training photos that look like the photo."""
@@ -215,6 +218,8 @@ def _facts(explanation: Explanation) -> str:
         facts.append(f"{answer.region_name}{sure}")
     if answer.radius_km_90 is not None:
         facts.append(f"90% within {answer.radius_km_90:,.0f} km")
+    elif answer.radius_note:
+        facts.append("no radius")
     return "  ·  ".join(facts)
 
 
@@ -252,13 +257,19 @@ def _draw_choices(axes: Axes, explanation: Explanation) -> None:
     axes.set_axis_off()
 
 
+def _circle_km(explanation: Explanation) -> float | None:
+    """Give the radius of the circle to draw: past a quarter of the Earth it would close around what is *not* inside."""
+    radius_km = explanation.answer.radius_km_90
+    return radius_km if radius_km is not None and radius_km < _QUARTER_KM else None
+
+
 def _draw_map(axes: Axes, explanation: Explanation) -> None:
     """Draw the answer on the world, what came close to it, and where photos like it were taken."""
     draw_globe(axes)
     answer = explanation.answer
     assert answer.place is not None
-    if answer.radius_km_90 is not None:
-        edge = destination(np.array(answer.place), np.linspace(0, 360, 91), answer.radius_km_90)
+    if (radius_km := _circle_km(explanation)) is not None:
+        edge = destination(np.array(answer.place), np.linspace(0, 360, 91), radius_km)
         pieces = [
             robinson.project(piece)
             for start, end in itertools.pairwise(edge)
@@ -291,7 +302,7 @@ def _draw_key(axes: Axes, explanation: Explanation) -> None:
             [], [], linestyle="", marker=marker, markerfacecolor=face, markeredgecolor=edge, markersize=size,
             label=label,
         )  # fmt: skip
-    if explanation.answer.radius_km_90 is not None:
+    if _circle_km(explanation) is not None:
         axes.plot([], [], color=ANSWER, linewidth=1.1, label="90% radius")
     axes.legend(loc="center", ncols=len(marks) + 1, frameon=False, fontsize=9.5, labelcolor=INK)
     axes.set_axis_off()

@@ -14,7 +14,7 @@ from typing import Any
 
 from geomind.data.sources.table import NAMES, find_columns, table_file
 from geomind.errors import ManifestError
-from geomind.predictions import COLUMNS, DECIMALS, Prediction, read_predictions
+from geomind.predictions import DECIMALS, REQUIRED_COLUMNS, Prediction, read_predictions
 from geomind.spreadsheets import unguard
 
 ANSWER_NAMES = MappingProxyType(
@@ -44,6 +44,8 @@ JUDGED = (
 NO_PLACE = "no place in the row"
 """The error of a row whose latitude and longitude are empty."""
 
+_NOT_ABSTAINED = ("", "0", "0.0", "false", "no", "nan", "none")
+
 _ROWS_AT_ONCE = 20_000
 
 
@@ -64,7 +66,7 @@ def read_answers(
     if path.is_dir():
         return read_predictions(path), []
     header = table_file(path).header()
-    if set(header) >= set(COLUMNS) and not given:
+    if set(header) >= set(REQUIRED_COLUMNS) and not given:
         return read_predictions(path), []
     columns = find_columns(path, header, given, ANSWER_NAMES)
     taken = {**columns, **{name: name for name in JUDGED if name in header and name not in columns.values()}}
@@ -85,6 +87,8 @@ def _rows(path: Path, columns: dict[str, str]) -> Iterator[Prediction]:
                 values = {name: _value(name, columns[name], column[i]) for name, column in cells.items()}
                 if values["latitude"] is None and values["longitude"] is None:
                     values["error"] = values.get("error") or NO_PLACE
+                else:
+                    values.pop("error", None)  # of an answer it may be anything, kilometres too
                 yield Prediction(**values)
             except ValueError as error:
                 raise ManifestError(f"{where}: {str(error).rstrip('.')}.") from error
@@ -96,6 +100,8 @@ def _value(name: str, column: str, cell: str) -> Any:
     Raises:
         ValueError: the column holds numbers and the cell none.
     """
+    if name == "abstained" and cell.strip().lower() in _NOT_ABSTAINED:
+        return None
     if name not in DECIMALS:
         return unguard(cell)
     try:

@@ -173,7 +173,7 @@ def _facts(metrics: Metrics, held: Held | None) -> str:
         ),
     ]
     if metrics.router_accuracy is not None:
-        facts.append((f"{metrics.router_accuracy:.1%}", "in the right region"))
+        facts.append((f"{metrics.router_accuracy:.1%}", "right region (Director)"))
     if held is not None:
         facts.append((f"{held.radii.coverage_90:.1%}", "within their 90% radius"))
     return facts_row(facts)
@@ -404,7 +404,7 @@ def _regions(evaluation: Evaluation, paged: Sequence[RegionMetrics]) -> str:
 def _groups(evaluation: Evaluation) -> str:
     """Write the scores of the photos of each value of the columns that were asked for."""
     parts = []
-    columns = {"right country": ("country_accuracy", "share"), "right region": ("router_accuracy", "share")}
+    columns = {"right country": ("country_accuracy", "share"), "right region": ("region_accuracy", "share")}
     for column, groups in evaluation.groups.items():
         rows = [(name_text(each.value) or "(empty)", each.metrics, each.flat()) for each in groups[:MOST_GROUPS]]
         said = f" <small>the {len(rows)} most frequent of {len(groups):,}</small>" if len(groups) > len(rows) else ""

@@ -16,7 +16,7 @@ import platform
 import re
 import time
 from collections.abc import Generator, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -141,7 +141,8 @@ def infer_on_ray(
             finally:
                 cluster.close()  # no actor of a stopped run writes any more
                 _sweep(parts)
-    return Inference(counts.photos, counts.located, counts.photos - counts.located, counts.fallbacks, output)
+    failed = counts.photos - counts.located
+    return Inference(counts.photos, counts.located, failed, counts.fallbacks, counts.abstained, output)
 
 
 # ── the machine that hands out ───────────────────────────────────────────────────────────────────────────────────────
@@ -164,9 +165,10 @@ class _Counts:
     photos: int = 0
     located: int = 0
     fallbacks: int = 0
+    abstained: int = 0
 
     def __add__(self, other: _Counts) -> _Counts:
-        return _Counts(self.photos + other.photos, self.located + other.located, self.fallbacks + other.fallbacks)
+        return _Counts(*(mine + its for mine, its in zip(astuple(self), astuple(other), strict=True)))
 
 
 @contextlib.contextmanager
@@ -286,7 +288,7 @@ def _hand_out(parts: list[dict[str, int]], orders: _Orders, crew: _Crew) -> Gene
         for bundle in data.iter_internal_ref_bundles():
             for reference in bundle.block_refs:
                 answers = ray.data.block.BlockAccessor.for_block(ray.get(reference)).to_numpy()
-                for counts in zip(answers["photos"], answers["located"], answers["fallbacks"], strict=True):
+                for counts in zip(*(answers[each.name] for each in fields(_Counts)), strict=True):
                     yield _Counts(*map(int, counts))
     except ray.exceptions.RayError as error:
         raise OutputError(f"The Ray cluster cannot go on: {_said(error)} Go on with --resume.") from error
@@ -347,7 +349,7 @@ class _Answerer:
         counts = _count(part)
         if counts is None or counts.photos != len(names):
             raise OutputError(f"{part} is not what was written. Look at the disk.")
-        return {"photos": [counts.photos], "located": [counts.located], "fallbacks": [counts.fallbacks]}
+        return {name: [count] for name, count in vars(counts).items()}
 
     def _begin(self, part: Path, names: list[str]) -> None:
         """Count how often a part was begun. Ray would begin one for ever whose photo takes the process with it.
@@ -397,12 +399,13 @@ def _name(part: int) -> str:
 def _count(part: Path) -> _Counts | None:
     """Count the rows of a part; None where it is not there or damaged."""
     try:
-        rows = parquet.read_table(part, columns=["latitude", "error"])
+        rows = parquet.read_table(part, columns=["latitude", "error", "abstained"])
     except (OSError, pa.ArrowException):
         return None
     located = rows["latitude"].is_valid()
     fallbacks = pc.and_(located, pc.equal(rows["error"], REGION_MEDIAN))
-    return _Counts(len(rows), pc.sum(located).as_py() or 0, pc.sum(fallbacks).as_py() or 0)
+    found = (pc.sum(flags).as_py() or 0 for flags in (located, fallbacks, rows["abstained"].is_valid()))
+    return _Counts(len(rows), *found)
 
 
 def _refuse(output: Path, *, overwrite: bool) -> None:

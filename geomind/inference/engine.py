@@ -56,6 +56,8 @@ class Inference:
     """Photos that could not be read; their rows say why."""
     fallbacks: int
     """Photos that got their region's median place, for want of an Expert."""
+    abstained: int
+    """Photos whose answer is less sure than was asked for."""
     output: Path
 
 
@@ -117,6 +119,7 @@ def infer(
                 for prediction in partial.rows():
                     counts["located"] += prediction.answered
                     counts["fallback"] += prediction.answered and prediction.error == REGION_MEDIAN
+                    counts["abstained"] += prediction.abstained is not None
                     advance(1)
                     yield prediction
 
@@ -124,7 +127,8 @@ def infer(
                 counted(), output, overwrite=overwrite, with_truth=False, extra_columns=columns, format=format
             )
     located = counts["located"]
-    return Inference(partial.total, located, partial.total - located, counts["fallback"], Path(output))
+    failed = partial.total - located
+    return Inference(partial.total, located, failed, counts["fallback"], counts["abstained"], Path(output))
 
 
 def _answer_the_rest(

@@ -140,12 +140,17 @@ def _data(shown: Sequence[Prediction]) -> dict[str, Any]:
             "country": [None if each.country is None else code_number[each.country] for each in shown],
             "city": [_text(each.city or "") for each in shown],
             "radius": [_short(each.radius_km_90, 1) for each in shown],
-            "error": [_text(each.error or "") for each in shown],
+            "error": [_text(_note(each)) for each in shown],
             "distance": [_short(each.distance_km, 1) for each in shown] if with_truth else None,
             "trueX": true_x,
             "trueY": true_y,
         },
     }
+
+
+def _note(prediction: Prediction) -> str:
+    abstained = None if prediction.abstained is None else f"abstained: {prediction.abstained}"
+    return "; ".join(part for part in (prediction.error, abstained) if part is not None)
 
 
 def _text(text: str) -> str:

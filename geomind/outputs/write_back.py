@@ -103,6 +103,8 @@ def _photo(prediction: Prediction, images_dir: Path, *, must_be_inside: bool) ->
         raise PhotoError("it has no place")
     if prediction.error is not None:
         raise PhotoError(f"its place stands in for a better one: {prediction.error}")
+    if prediction.abstained is not None:
+        raise PhotoError(f"it abstains: {prediction.abstained}")
     name = os.path.normpath(prediction.image_path)
     if Path(name).is_absolute() or Path(name).parts[0] == os.pardir:
         raise PhotoError(_OUTSIDE)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import Run
 
-from geomind.calibration import calibration_path
+from geomind.calibration import NOT_CALIBRATED, calibration_path
 from geomind.data.manifest import read_manifest, write_manifest
 from geomind.predictions import read_predictions
 
@@ -28,18 +28,18 @@ def test_from_calibration_to_abstention(geomind: Run, models: Path, manifest: Pa
     infer = ("infer", "--images-dir", photos, "--models", models, "--runtime", "torch")
     code, said, _ = geomind(*infer)
     assert code == 0
-    assert "No radii: not calibrated: geomind calibrate." in said
-    assert all(row.radius_note == "not calibrated: geomind calibrate" for row in read_predictions("predictions.csv"))
+    assert f"No radii: {NOT_CALIBRATED}." in said
+    assert all(row.radius_note == NOT_CALIBRATED for row in read_predictions("predictions.csv"))
 
     code, _, said = geomind(*infer, "--min-confidence", 0.5, "--output", "sure.csv")
     assert code == 1
-    assert "To abstain, one must know how sure an answer is" in said
+    assert "To abstain, an answer must know how sure it is" in said
     assert not Path("sure.csv").exists()
 
     calibrate = ("calibrate", "--data", manifest, "--models", models, "--runtime", "torch")
     code, said, _ = geomind(*calibrate, "--level", 0.8)
     assert code == 0
-    assert "60 photos, each left out" in said
+    assert "60 photos, judged by those of other places" in said
     assert "80%" in said
     assert f"Calibration: {calibration_path(models)}" in said
     code, _, said = geomind(*calibrate)
@@ -49,13 +49,14 @@ def test_from_calibration_to_abstention(geomind: Run, models: Path, manifest: Pa
     code, said, _ = geomind(*infer, "--max-radius-km", 0, "--output", "none.csv")
     assert code == 0
     assert "No radii" not in said
+    assert " abstain, less sure than was asked for" in said
     rows = read_predictions("none.csv")
     assert rows
     assert all(row.place and row.abstained == "90% radius over 0 km" and row.radius_km_90 for row in rows)
 
     code, said, _ = geomind(*infer, "--routing", "soft", "--output", "soft.csv")
     assert code == 0
-    assert "No radii: calibrated for other answers (hard routing and nothing else)." in said
+    assert "No radii: calibrated for hard routing and nothing else; run geomind calibrate" in said
 
 
 @pytest.mark.parametrize("wrong", [("--min-confidence", 1.1), ("--max-radius-km", -1), ("--max-radius-km", "near")])

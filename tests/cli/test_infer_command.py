@@ -154,6 +154,7 @@ def test_watching_a_folder_until_ctrl_c(models: Path, photos: Path, tmp_path: Pa
         assert process.stdout is not None
         try:
             assert process.stdout.readline().startswith("Watching ")
+            assert process.stdout.readline().startswith("No radii: ")
             assert process.stdout.readline() == "12 new photos; 12 rows.\n"
             Image.new("RGB", (40, 40)).save(photos / "new.jpg")
             assert process.stdout.readline() == "1 new photos; 13 rows.\n"

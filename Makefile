@@ -1,4 +1,4 @@
-# make demo   see GeoMind work: the whole story on a synthetic world, in about three minutes
+# make demo   see GeoMind work: the whole story on a synthetic world, in four to five minutes
 # make test   run the tests
 # make fuzz   run the property tests on new examples, a thousand each
 # make lint   check style and types

@@ -346,7 +346,7 @@ def write_metrics(evaluation: Evaluation, path: Path | str, *, overwrite: bool =
     """Write scores as JSON: flat keys, then ``regions`` and ``by``, which hold the same of parts of the photos.
 
     What is not finite or was not measured is null. ``regions`` is a list with one entry a true region, ``by`` has such
-    a list for each column asked for.
+    a list for each column asked for, and ``notes`` says what a reader must know.
 
     Raises:
         OutputError: the file exists or cannot be written.
@@ -355,6 +355,7 @@ def write_metrics(evaluation: Evaluation, path: Path | str, *, overwrite: bool =
     scores: dict[str, Any] = {**evaluation.flat(), "regions": [region.flat() for region in evaluation.regions]}
     if evaluation.groups:
         scores["by"] = {column: [group.flat() for group in groups] for column, groups in evaluation.groups.items()}
+    scores["notes"] = list(evaluation.notes)
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(scores, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 

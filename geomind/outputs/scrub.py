@@ -127,7 +127,8 @@ def _jobs(photos: Sequence[Path | str], output: Path) -> list[tuple[Path, str]]:
             jobs.append((each, each.name))
         else:
             raise PhotoError(f"There is no photo or folder {each}. Check the spelling.")
-    return jobs
+    once = {(photo.absolute(), name): (photo, name) for photo, name in jobs}  # a photo may be given twice
+    return list(once.values())
 
 
 def _target(photo: Path, name: str, folder: Path, made: set[Path], *, overwrite: bool) -> Path:

@@ -327,8 +327,9 @@ def test_metrics_are_flat_json_without_infinity(world):
         "within_750_km", "within_2500_km", "router_accuracy", "oracle_median_km", "region_median_floor_km",
     ]  # fmt: skip
     assert {"coverage_50", "coverage_90", "mean_radius_km_90", "global_radius_km_90", "ece"} < set(read)
-    assert [key for key, value in read.items() if isinstance(value, list | dict)] == ["regions", "by"]
+    assert [key for key, value in read.items() if isinstance(value, list | dict)] == ["regions", "by", "notes"]
     assert [each["region_id"] for each in read["regions"]] == [LATIN, WEST, SOUTH]
+    assert read["notes"] == list(done.notes)
     assert {each["value"]: each["count"] for each in read["by"]["country"]} == {"FR": 2, "IT": 1, "PE": 1}
     assert [each["value"] for each in read["by"]["source"]] == ["test"]
     assert read["count"] == 4

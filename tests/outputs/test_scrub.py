@@ -443,3 +443,11 @@ def test_real_photos_keep_their_pixels_and_lose_their_places(shared: Path, tmp_p
         if not number % 6:
             photo = shared / "photos" / copy.relative_to(tmp_path / "out")
             assert np.array_equal(open_photo(copy), open_photo(photo)), photo
+
+
+def test_a_photo_given_twice_is_copied_once(tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    Image.new("RGB", (8, 8)).save(folder / "a.jpg")
+    done = scrub([folder, folder, folder / "a.jpg"], tmp_path / "clean")
+    assert (done.copies, done.refused) == (1, {})

@@ -107,14 +107,14 @@ def evaluate(
 
 def print_evaluation(evaluation: Evaluation) -> None:
     """Print the scores of all photos with their intervals, then where they come from, then those of parts."""
-    from geomind.cli.tables import console
+    from geomind.cli.tables import console, print_whole
 
     tables = [_headline(evaluation), _cascade(evaluation), _certainty(evaluation.certainty), _regions(evaluation)]
     tables += [_groups(evaluation, column) for column in evaluation.groups]
     screen = console()
     for table in tables:
         if table is not None:
-            screen.print(table)
+            print_whole(screen, table, elsewhere="--report shows all")
     for note in evaluation.notes:
         print(note)
 
@@ -233,7 +233,7 @@ def _groups(evaluation: Evaluation, column: str) -> Table:
 
     groups, has_radii = evaluation.groups[column], evaluation.certainty.radii is not None
     table = Table(
-        column, "photos", "median", "GeoScore", *(f"< {threshold:,} km" for threshold in THRESHOLDS_KM),
+        column, "photos", "median", "GeoScore", *(f"≤ {threshold:,} km" for threshold in THRESHOLDS_KM),
         "right country", "right region", *(["in 90% radius", "mean 90% radius"] if has_radii else []),
     )  # fmt: skip
     for group in groups[:MOST_GROUPS]:
@@ -241,7 +241,7 @@ def _groups(evaluation: Evaluation, column: str) -> Table:
         table.add_row(
             escape(group.value) or "(empty)", f"{own.count:,}", _km(own.median_km), f"{own.geoscore:,.0f}",
             *(_share(getattr(own, f"within_{threshold}_km")) for threshold in THRESHOLDS_KM),
-            _share(own.country_accuracy), _share(own.router_accuracy),
+            _share(own.country_accuracy), _share(own.region_accuracy),
             *(_radius_cells(group.certainty) if has_radii else []),
         )  # fmt: skip
     if len(groups) > MOST_GROUPS:

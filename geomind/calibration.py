@@ -78,15 +78,11 @@ class Knowledge:
     @classmethod
     def of(cls, predictions: Sequence[Prediction]) -> Knowledge:
         """Read it from predictions with places."""
-        given = [each.region_probability for each in predictions]
         return cls(
-            np.array([np.nan if each.spread_km is None else each.spread_km for each in predictions], dtype=np.float64),
-            np.array([np.nan if each is None else each for each in given], dtype=np.float64),
+            np.array([each.spread_km for each in predictions], dtype=np.float64),  # None becomes NaN
+            np.array([each.region_probability for each in predictions], dtype=np.float64),
             np.array([-1 if each.region_id is None else each.region_id for each in predictions], dtype=np.int64),
         )
-
-    def __getitem__(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> Knowledge:
-        return Knowledge(self.spread_km[chosen], self.probability[chosen], self.region_ids[chosen])
 
 
 class Traits(Settings):
@@ -181,16 +177,16 @@ class Calibration(Settings):
         if level not in [radius.level for radius in self.radii]:
             fitted = ", ".join(f"{radius.level:g}" for radius in self.radii)
             raise ConfigError(f"There is no radius of the level {level:g}; there are {fitted}. Fit it with --level.")
-        columns = self.traits.columns(known)
+        return self._radii_at(self.traits.columns(known), level)
+
+    def _radii_at(self, columns: NDArray[np.float64], level: float) -> NDArray[np.float64]:
         upto = [np.exp(np.minimum(each.log_km.at(columns), 50)) for each in self.radii if each.level <= level]
         radii: NDArray[np.float64] = np.minimum(np.max(upto, axis=0), FARTHEST_KM)
         return radii
 
     def confidences(self, known: Knowledge) -> NDArray[np.float64]:
         """Give the probabilities that the truths are within ``CONFIDENCE_KM``: (n,)."""
-        odds = np.clip(self.confidence.at(self.traits.columns(known)), -50, 50)
-        confidences: NDArray[np.float64] = 1 / (1 + np.exp(-odds))
-        return confidences
+        return probability_of(self.confidence.at(self.traits.columns(known)))
 
     def fill(self, predictions: Sequence[Prediction]) -> list[Prediction]:
         """Give predictions their radii and confidence; those without a place stay as they are."""
@@ -198,12 +194,12 @@ class Calibration(Settings):
         placed = [i for i, each in enumerate(filled) if each.answered]
         if not placed:
             return filled
-        known = Knowledge.of([filled[i] for i in placed])
+        columns = self.traits.columns(Knowledge.of([filled[i] for i in placed]))
         rows = zip(
             placed,
-            self.radii_km(known, 0.5).tolist(),
-            self.radii_km(known, 0.9).tolist(),
-            self.confidences(known).tolist(),
+            self._radii_at(columns, 0.5).tolist(),
+            self._radii_at(columns, 0.9).tolist(),
+            probability_of(self.confidence.at(columns)).tolist(),
             strict=True,
         )
         for i, half, most, confidence in rows:
@@ -211,6 +207,12 @@ class Calibration(Settings):
                 filled[i], radius_km_50=half, radius_km_90=most, confidence=confidence, radius_note=None
             )
         return filled
+
+
+def probability_of(log_odds: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Give the probabilities that log-odds stand for: (n,) -> (n,)."""
+    probabilities: NDArray[np.float64] = 1 / (1 + np.exp(-np.clip(log_odds, -50, 50)))
+    return probabilities
 
 
 def calibration_path(models: Path | str) -> Path:

@@ -21,6 +21,7 @@ from geomind.calibration import (
     Line,
     Radius,
     Traits,
+    probability_of,
     read_calibration,
     write_calibration,
 )
@@ -289,8 +290,7 @@ def _fit_confidence(
         return _odds_line(columns[rows], right[rows])
 
     odds = _left_out(fit, columns, _folds(tied, seed))
-    given = 1 / (1 + np.exp(-np.clip(odds, -50, 50)))
-    return fit(np.arange(len(right))), {"ece_confidence": reliability(given, right).ece}
+    return fit(np.arange(len(right))), {"ece_confidence": reliability(probability_of(odds), right).ece}
 
 
 def _folds(tied: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
